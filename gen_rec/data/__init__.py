@@ -1,0 +1,1 @@
+"""From raw interactions to a filtered, ordered and split data set: sources, ``prepare`` and ``Dataset``."""

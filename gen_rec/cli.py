@@ -1,0 +1,239 @@
+"""The command line: one command a stage, and ``demo`` for all of them on a set that needs no download."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gen_rec import inference, stages
+from gen_rec.config import Config, to_yaml
+from gen_rec.data.interactions import Dataset
+from gen_rec.errors import GenRecError
+from gen_rec.evaluation.result import Result
+from gen_rec.files import atomic_path
+from gen_rec.pipeline import run_training
+from gen_rec.run import Run
+from gen_rec.training.trainer import Interrupted
+
+logger = logging.getLogger(__name__)
+
+DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+COMMANDS = {
+    "demo": "prepare, embed, tokenize, train, evaluate and report on a packaged set of film ratings",
+    "prepare": "read, filter, order and split interactions",
+    "embed": "embed items from behaviour and from text",
+    "tokenize": "cut embeddings into codes, and report on them",
+    "train": "run the missing stages and train; resumes what was interrupted",
+    "evaluate": "score a split as the benchmark protocol says",
+    "recommend": "write ranked items for a split, or for histories from a file or standard input",
+    "report": "write one HTML page about the run",
+}
+
+
+def make_parser(command: str) -> ArgumentParser:
+    """The options of one command: all settings, and what the command alone has."""
+    parser = ArgumentParser(prog=f"gen-rec {command}", description=COMMANDS.get(command, ""))
+    parser.add_argument("--config", action="config", help="YAML file of settings; options after it win")
+    parser.add_class_arguments(Config)
+    if command in ("demo", "prepare", "embed", "tokenize", "train"):
+        parser.add_argument("--force", type=bool, default=False, help="do the stage again, changed or not")
+    if command in ("evaluate", "recommend", "report"):
+        parser.add_argument("--split", choices=["valid", "test"], default="test", help="whose targets")
+    if command == "recommend":
+        parser.add_argument(
+            "--histories", type=str, default=None, help="file of histories, or - for standard input"
+        )
+        parser.add_argument("--k", type=int, default=10, help="items a history")
+        parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
+        parser.add_argument(
+            "--out", type=str, default=None, help=".parquet, .csv or .jsonl; in the run by default"
+        )
+    return parser
+
+
+def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
+    """Settings and the command's own options.
+
+    Without ``--config``, a run that exists is taken with the settings it has, and ``demo`` with its own.
+    """
+    parser = make_parser(command)
+    arguments = list(arguments)
+    if not any(argument == "--config" or argument.startswith("--config=") for argument in arguments):
+        folder = _value_of("--run", arguments)
+        if folder is not None and Run(folder).config.is_file():
+            arguments = ["--config", str(Run(folder).config), *arguments]
+        elif command == "demo":
+            arguments = ["--config", str(DEMO_CONFIG), *arguments]
+    values = parser.parse_args(arguments)
+    built = parser.instantiate_classes(values)
+    names = Config.__dataclass_fields__
+    return Config(**{name: built[name] for name in names}), built
+
+
+def parse_config(arguments: Sequence[str]) -> Config:
+    """Settings from ``--config FILE`` and dotted options, as ``train_gen.py`` takes them."""
+    return parse("train", arguments)[0]
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(option + "="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _config_name(arguments: Sequence[str]) -> str:
+    return _value_of("--config", list(arguments)) or ""
+
+
+def _remember(config: Config) -> None:
+    """Write the resolved settings into the run."""
+    with atomic_path(Run(config.run).config) as temporary:
+        temporary.write_text(to_yaml(config), encoding="utf-8")
+
+
+def _device(config: Config) -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and not config.training.cpu else "cpu"
+
+
+def metrics_table(results: Sequence[Result]) -> str:
+    """The headline figures of some results, a line each."""
+    lines = [f"{'':18}{'raw':^24}{'filtered':^24}", f"{'':18}" + f"{'R@10':>8}{'N@10':>8}{'N@20':>8}" * 2]
+    for result in results:
+        figures = [
+            f"{result['metrics'][mode][name]:8.4f}"
+            for mode in ("raw", "filtered")
+            for name in ("recall@10", "ndcg@10", "ndcg@20")
+        ]
+        lines.append(f"{result['method']:18}{''.join(figures)}")
+    return "\n".join(lines)
+
+
+def _prepare(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    _remember(config)
+    stages.run_prepare(config, options.force)
+    print((Run(config.run).data / "summary.json").read_text(encoding="utf-8"))
+
+
+def _embed(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    _remember(config)
+    stages.run_embed(config, _device(config), options.force)
+
+
+def _tokenize(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    _remember(config)
+    stages.run_tokenize(config, _device(config), options.force)
+
+
+def _train(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    run_training(config, options.force)
+
+
+def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    print(metrics_table(inference.run_evaluate(config, options.split, _config_name(arguments))))
+
+
+def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    run = Run(config.run)
+    recommender = inference.load_recommender(config, run)
+    users: list[str] | None
+    if options.histories is None:
+        histories, users = inference.histories_of(Dataset.load(run.data), options.split)
+    elif options.histories == "-":
+        histories, users = inference.read_histories(sys.stdin, "standard input")
+    else:
+        with open(options.histories, encoding="utf-8") as file:
+            histories, users = inference.read_histories(file, options.histories)
+    out = Path(options.out) if options.out else run.recommendations
+    rows = inference.write_recommendations(recommender, histories, users, options.k, options.filter_seen, out)
+    print(f"{out}: {rows} rows for {len(histories)} histories")
+
+
+def _report(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    print(inference.run_report(config, options.split))
+
+
+def _demo(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
+    run = Run(config.run)
+    run_training(config, options.force)
+    print("\nTest split, every film ranked for every user:\n")
+    print(metrics_table(inference.run_evaluate(config, "test", DEMO_CONFIG.name)))
+    page = inference.run_report(config)
+    recommender = inference.load_recommender(config, run)
+    dataset = Dataset.load(run.data)
+    for user in inference.sample_users(recommender, dataset, "test", config.seed)[:3]:
+        print(f"\nUser {user['user_id']}")
+        print("  watched, most recent last: " + "; ".join(user["history"][-5:]))
+        print("  recommended:               " + "; ".join(user["lists"][list(user["lists"])[-1]]))
+        print("  watched next:              " + user["target"])
+    print(
+        f"\nThe run is in {run.folder}. Look at {page}, or ask for more:\n"
+        f"  gen-rec recommend --run {run.folder} --k 10 --out recs.csv"
+    )
+
+
+HANDLERS: dict[str, Callable[[Config, Any, Sequence[str]], None]] = {
+    "demo": _demo,
+    "prepare": _prepare,
+    "embed": _embed,
+    "tokenize": _tokenize,
+    "train": _train,
+    "evaluate": _evaluate,
+    "recommend": _recommend,
+    "report": _report,
+}
+
+
+def usage() -> str:
+    """What ``gen-rec --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return (
+        "usage: gen-rec COMMAND [--config FILE] [--run FOLDER] [--section.setting VALUE ...]\n\n"
+        + "\n".join(lines)
+        + "\n\nEach command's settings: gen-rec COMMAND --help"
+    )
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Run a command; errors that a person can mend are printed without a traceback. Returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("accelerate", "httpx", "sentence_transformers"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        work()
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
+    except GenRecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``gen-rec``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    command, *rest = arguments
+    if command not in HANDLERS:
+        print(f"gen-rec: there is no command {command!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    config, options = parse(command, rest)
+    return guarded(lambda: HANDLERS[command](config, options, rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The settings of a whole run: one tree, read from YAML and from dotted options of the command line."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from gen_rec.data.config import DataConfig
+from gen_rec.embeddings.config import EmbeddingsConfig
+from gen_rec.evaluation.config import EvaluationConfig
+from gen_rec.models.config import ModelConfig
+from gen_rec.objectives.config import ObjectiveConfig
+from gen_rec.retrieval import SearchConfig
+from gen_rec.training.config import TrainingConfig
+from tokenizer import TokenizerConfig
+
+
+@dataclass
+class Config:
+    """Everything that decides what a run computes."""
+
+    run: str = "runs/default"
+    """Folder of the run: every stage reads and writes there."""
+    seed: int = 0
+    """Seed of everything that is learnt: DIN, k-means, the model's start, the order of its training."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Which interactions, how they are filtered and split."""
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    """Item embeddings from behaviour and from text."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """How embeddings are cut into codes."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Encoder and decoders."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """The losses."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How the model is trained."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How codes are searched and fused."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Intervals and slices of an evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A settings object as plain values, nested as the settings are."""
+    return dataclasses.asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved settings, in the form that ``--config`` reads."""
+    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)

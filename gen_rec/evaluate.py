@@ -1,0 +1,73 @@
+"""A model's figures on a split: search every case, gather the ranks, on one process or on many."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from gen_rec.data.interactions import Dataset
+from gen_rec.evaluation.config import EvaluationConfig
+from gen_rec.evaluation.evaluator import Evaluation, Evaluator
+from gen_rec.evaluation.metrics import CUTS
+from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.retrieval import Rankings, SearchConfig, search_cases
+from indexing import Fused, Ranked
+
+logger = logging.getLogger(__name__)
+
+FUSED = "eager-fused"
+
+
+def method_name(stream: str) -> str:
+    """The protocol's name for the ranking of one stream."""
+    return f"eager-{stream}"
+
+
+def headline_method(model: TwoStreamModel) -> str:
+    """The ranking that stands for a model: the fused one, or that of its only stream."""
+    streams = list(model.decoders)
+    return FUSED if len(streams) == 2 else method_name(streams[0])
+
+
+def as_methods(rankings: Rankings) -> dict[str, Ranked | Fused]:
+    """Lists by the protocol's names."""
+    methods: dict[str, Ranked | Fused] = {
+        method_name(name): found for name, found in rankings.streams.items()
+    }
+    if rankings.fused is not None:
+        methods[FUSED] = rankings.fused
+    return methods
+
+
+def evaluate_model(
+    model: TwoStreamModel,
+    dataset: Dataset,
+    split: Literal["valid", "test"],
+    search: SearchConfig,
+    config: EvaluationConfig,
+    max_users: int = 0,
+    process: int = 0,
+    n_processes: int = 1,
+    progress: bool = True,
+) -> Evaluation:
+    """Rank the catalogue for every case of a split, per stream and fused, raw and filtered.
+
+    max_users:            evaluate only so many cases, drawn once with a fixed seed; 0 takes all
+    process, n_processes: each process searches its share; all of them return the whole evaluation
+    """
+    cases = dataset.cases(split)
+    rows = np.arange(len(cases))
+    if max_users and max_users < len(rows):
+        rows = np.sort(np.random.default_rng(0).choice(rows, max_users, replace=False))
+    evaluator = Evaluator(cases, dataset.train_counts(), config)
+    mine = rows[process::n_processes]
+    with tqdm(total=len(mine), desc=f"search {split}", unit="user", leave=False, disable=not progress) as bar:
+        for batch, raw, filtered in search_cases(model, cases, mine, max(CUTS) + 1, search):
+            evaluator.add(batch, as_methods(raw), as_methods(filtered))
+            bar.update(len(batch))
+    if n_processes > 1:
+        for state in gather_object([evaluator.state()]):
+            evaluator.merge(state)
+    return evaluator.finish(partial=len(rows) < len(cases))

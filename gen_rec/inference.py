@@ -1,0 +1,185 @@
+"""The stages after training: evaluate a split, write ranked lists, show a report."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from gen_rec.config import Config
+from gen_rec.data.interactions import Cases, Dataset
+from gen_rec.embeddings.store import load_embeddings
+from gen_rec.errors import DataError
+from gen_rec.evaluate import as_methods, evaluate_model
+from gen_rec.evaluation.lists import write_per_user
+from gen_rec.evaluation.metrics import target_ranks
+from gen_rec.evaluation.result import Meter, make_results, write_result
+from gen_rec.files import atomic_path
+from gen_rec.recommender import Recommender
+from gen_rec.report import write_report
+from gen_rec.retrieval import search_cases
+from gen_rec.run import Run
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["valid", "test"]
+SHOWN_USERS, SHOWN_ITEMS = 10, 5
+
+
+def load_recommender(config: Config, run: Run) -> Recommender:
+    """The run's recommender with the search settings of the config, which need no training."""
+    run.need(run.model / "config.json", "train")
+    recommender = Recommender.from_pretrained(run.model)
+    recommender.search = config.search
+    return recommender
+
+
+def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -> list[dict[str, Any]]:
+    """Score a split and write ``metrics.json`` (``metrics_valid.json``) and the rank of every user's target.
+
+    returns one result of the protocol for each ranking: the streams' own and the fused one.
+    """
+    run = Run(config.run)
+    recommender = load_recommender(config, run)
+    dataset = Dataset.load(run.data)
+    with Meter() as meter:
+        evaluation = evaluate_model(recommender.model, dataset, split, config.search, config.evaluation)
+    summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
+    settings = {name: value for name, value in asdict(config).items() if name != "run"}
+    settings["data"] = {name: value for name, value in settings["data"].items() if name != "root"}
+    results = make_results(
+        evaluation,
+        set=str(summary.get("set") or config.data.table.interactions),
+        seed=config.seed,
+        split=split,
+        config=config_name,
+        settings=settings,
+        text_encoder=text_encoder(run),
+        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
+        meter=meter,
+    )
+    suffix = "" if split == "test" else f"_{split}"
+    write_result(run.metrics.with_name(f"metrics{suffix}.json"), results)
+    write_per_user(
+        run.per_user.with_name(f"users{suffix}.parquet"),
+        evaluation, dataset.cases(split), dataset.user_ids, dataset.item_ids,
+    )  # fmt: skip
+    return results
+
+
+def text_encoder(run: Run) -> str:
+    """The name of the encoder that made the run's semantic embeddings."""
+    metadata = load_embeddings(run.need(run.embeddings("semantic"), "embed"))[1]
+    return metadata.get("encoder", "unknown").removeprefix("packaged:").split("/")[-1]
+
+
+def histories_of(dataset: Dataset, split: Split) -> tuple[list[list[str]], list[str]]:
+    """External histories and user ids of a split's cases."""
+    cases, ids = dataset.cases(split), dataset.item_ids
+    return [list(ids[cases[i]]) for i in range(len(cases))], list(dataset.user_ids[cases.user])
+
+
+def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str] | None]:
+    """Histories from text, one a line: JSON (a list of item ids, or ``{"user_id": ..., "history": [...]}``), or item
+    ids between blanks. Blank lines are skipped. raises DataError with the line.
+    """
+    histories: list[list[str]] = []
+    users: list[str] = []
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        user, history = str(len(histories)), line.split()
+        if line.lstrip()[0] in "[{":
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{name}, line {number}: not JSON ({error.msg}); give a list of item ids, an object with "
+                    '"user_id" and "history", or ids between blanks'
+                ) from error
+            if isinstance(value, dict):
+                user, value = str(value.get("user_id", user)), value.get("history")
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise DataError(
+                    f'{name}, line {number}: expected a list of item ids as strings, as in ["a", "b"] or '
+                    f'{{"user_id": "u", "history": ["a", "b"]}}, got {line.strip()[:80]}'
+                )
+            history = value
+        histories.append(history)
+        users.append(user)
+    if not histories:
+        raise DataError(f"{name}: there is no history in it; give one a line")
+    return histories, users
+
+
+def write_recommendations(
+    recommender: Recommender,
+    histories: list[list[str]],
+    users: list[str] | None,
+    k: int,
+    filter_seen: bool,
+    out: Path,
+) -> int:
+    """Ranked lists as Parquet (CSV or JSON lines by the suffix), batch by batch, whole or not at all; their rows."""
+    frames = recommender.recommend_batches(histories, k, filter_seen, users)
+    rows = 0
+    with atomic_path(out) as temporary:
+        if out.suffix == ".parquet":
+            writer = None
+            for frame in frames:
+                table = frame.drop("title").to_arrow()
+                writer = writer or pq.ParquetWriter(temporary, table.schema)
+                writer.write_table(table)
+                rows += len(frame)
+            if writer is not None:
+                writer.close()
+        else:
+            table = pl.concat(list(frames))
+            rows = len(table)
+            table.write_csv(temporary) if out.suffix == ".csv" else table.write_ndjson(temporary)
+    return rows
+
+
+def run_report(config: Config, split: Split = "test") -> Path:
+    """Write ``report.html``, with some users of the split where there is a model."""
+    run = Run(config.run)
+    users = None
+    if (run.model / "config.json").is_file() and run.data.is_dir():
+        users = sample_users(load_recommender(config, run), Dataset.load(run.data), split, config.seed)
+    return write_report(run.folder, users)
+
+
+def sample_users(recommender: Recommender, dataset: Dataset, split: Split, seed: int) -> list[dict[str, Any]]:
+    """A few random users: titles of the history, the target, and of what each ranking recommends unseen."""
+    cases = dataset.cases(split)
+    n = min(SHOWN_USERS, len(cases))
+    rows = np.sort(np.random.default_rng(seed).choice(len(cases), n, replace=False))
+    titles = [title or item for title, item in zip(dataset.titles, dataset.item_ids, strict=True)]
+    shown = {}
+    for batch, _, found in search_cases(recommender.model, cases, rows, 20, recommender.search):
+        for i, row in enumerate(batch):
+            shown[int(row)] = _user(dataset, cases, int(row), titles, as_methods(found), i)
+    return [shown[row] for row in sorted(shown)]
+
+
+def _user(
+    dataset: Dataset, cases: Cases, row: int, titles: list[str], methods: dict[str, Any], i: int
+) -> dict[str, Any]:
+    target = int(cases.target[row])
+    lists, hit = {}, {}
+    for name, found in methods.items():
+        items, scores = found.items[i : i + 1].cpu().numpy(), found.scores[i : i + 1].cpu().numpy()
+        lists[name] = [titles[item] for item in items[0, :SHOWN_ITEMS] if item >= 0]
+        rank = int(target_ranks(items, scores, np.array([target]))[0])
+        hit[name] = rank if rank <= items.shape[1] else None
+    return {
+        "user_id": str(dataset.user_ids[cases.user[row]]),
+        "history": [titles[item] for item in cases[row]],
+        "target": titles[target],
+        "lists": lists,
+        "hit": hit,
+    }

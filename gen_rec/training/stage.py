@@ -1,0 +1,124 @@
+"""The training stage of a run: load what the earlier stages made, train, keep the best recommender."""
+
+import logging
+from dataclasses import asdict
+from datetime import timedelta
+
+import polars as pl
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+
+from gen_rec.config import Config
+from gen_rec.data import columns as c
+from gen_rec.data.batches import TrainingRows, causal_rows, prefix_rows
+from gen_rec.data.interactions import Dataset
+from gen_rec.embeddings.store import load_embeddings
+from gen_rec.evaluate import evaluate_model, headline_method
+from gen_rec.models.content import content_features
+from gen_rec.objectives.eager import EagerObjective
+from gen_rec.recommender import Recommender
+from gen_rec.run import Run
+from gen_rec.training.trainer import Trainer
+from tokenizer import Codes
+
+logger = logging.getLogger(__name__)
+
+PROCESS_TIMEOUT = timedelta(hours=12)
+"""How long processes wait for the one that prepares, embeds and tokenizes."""
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """Devices, processes and precision as ``accelerate launch`` set them up; one process without it."""
+    return Accelerator(
+        cpu=config.training.cpu,
+        mixed_precision=config.training.mixed_precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
+    )
+
+
+def catalogue(dataset: Dataset) -> pl.DataFrame:
+    """What a recommender knows of its items: id, title, interactions in training."""
+    return dataset.items.select(c.ITEM_ID, c.TITLE).with_columns(
+        pl.Series("train_count", dataset.train_counts())
+    )
+
+
+def training_rows(dataset: Dataset, config: Config) -> TrainingRows:
+    """The rows that the configured encoder learns from."""
+    make = causal_rows if config.model.encoder == "causal" else prefix_rows
+    return make(dataset.train_sequences(), config.model.max_history)
+
+
+def build_recommender(config: Config, run: Run, dataset: Dataset) -> Recommender:
+    """An untrained recommender over the run's codes."""
+    codes = {stream: Codes.load(run.codes(stream)) for stream in config.model.streams}
+    content = None
+    if config.model.item_content or config.model.code_content:
+        semantic = load_embeddings(run.embeddings("semantic"), dataset.n_items)[0]
+        content = torch.from_numpy(content_features(semantic, config.model.content_size))
+    return Recommender.build(config.model, codes, content, catalogue(dataset), config.search)
+
+
+def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool:
+    """Train the run's model, or go on with it. Returns whether there was anything to do.
+
+    The best weights, by validation, are in ``<run>/model`` as soon as there are any.
+    raises Interrupted after a signal; the next call goes on.
+    """
+    run = Run(config.run)
+    inputs = [run.need(run.data / "interactions.parquet", "prepare"), run.data / "items.parquet"]
+    for stream in config.model.streams:
+        inputs.append(run.need(run.codes(stream).with_suffix(".safetensors"), "tokenize"))
+    inputs += [run.need(run.embeddings(stream), "embed") for stream in ("behavior", "semantic")]
+    settings = [asdict(part) for part in (config.model, config.objective, config.training, config.search)]
+    key = run.stage_key([*settings, config.seed, accelerator.num_processes], inputs)
+    if not force and run.is_done("train", key, [run.model / "config.json"]):
+        logger.info("train: settings and inputs have not changed, skipped")
+        return False
+
+    dataset = Dataset.load(run.data)
+    set_seed(config.seed)  # the same start on every process
+    recommender = build_recommender(config, run, dataset)
+    model = recommender.model
+    tables = {
+        stream: torch.from_numpy(load_embeddings(run.embeddings(stream), dataset.n_items)[0])
+        for stream in config.model.streams
+    }
+    objective = EagerObjective(model, tables, config.objective)
+    rows = training_rows(dataset, config)
+    logger.info(
+        "training on %d targets in %d rows, %.1f million weights, %d process(es)",
+        rows.n_targets, len(rows), sum(p.numel() for p in model.parameters()) / 1e6, accelerator.num_processes,
+    )  # fmt: skip
+
+    def validate() -> dict[str, float]:
+        evaluation = evaluate_model(
+            model, dataset, "valid", config.search, config.evaluation, config.training.validation_users,
+            accelerator.process_index, accelerator.num_processes, accelerator.is_main_process,
+        )  # fmt: skip
+        return {
+            f"{mode}/{metric}/{method}": value
+            for method, found in evaluation.methods.items()
+            for mode, metrics in found.metrics.items()
+            for metric, value in metrics.items()
+            if metric in ("ndcg@10", "recall@10")
+        }
+
+    has_validation = len(dataset.cases("valid")) > 0
+    select = f"{config.training.selection}/ndcg@10/{headline_method(model)}"
+    if not has_validation:
+        logger.warning("the data has no validation targets; the weights of the last epoch are kept")
+    trainer = Trainer(
+        accelerator, objective, rows, validate if has_validation else None, select,
+        lambda: recommender.save(run.model), config.training, config.seed, run.folder, key,
+    )  # fmt: skip
+    progress = trainer.fit()
+    if accelerator.is_main_process:
+        run.mark_done("train", key)
+        logger.info(
+            "trained %d epochs, %d steps, %.0f s; best validation %s %.4f in epoch %d; the recommender is in %s",
+            progress.epoch, progress.step, progress.wall_s, select, progress.best, progress.best_epoch, run.model,
+        )  # fmt: skip
+    accelerator.wait_for_everyone()
+    return True

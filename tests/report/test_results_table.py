@@ -1,0 +1,179 @@
+"""The README's table of results, from files made for the test."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from gen_rec.evaluation.metrics import metric_names
+from gen_rec.evaluation.result import make_result, write_result
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "results_table.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("results_table", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["results_table"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["results_table"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A README with markers, a folder for results, and the real published figures."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text(
+        "# Title\n\n<!-- results:begin -->\nstale text\n<!-- results:end -->\n\nAfter.\n"
+    )
+    shutil.copy(SCRIPT.parent / "published.json", tmp_path)
+    return tmp_path
+
+
+def arguments(place, *more):
+    options = {"--results": "results", "--readme": "README.md", "--published": "published.json"}
+    return [word for key, name in options.items() for word in (key, str(place / name))] + list(more)
+
+
+def save(place, name, ndcg, *, filtered=None, **changes):
+    def table(value):
+        return {key: value if key.startswith("ndcg") else 2 * value for key in metric_names()}
+
+    result = make_result(
+        **{
+            "set": "amazon-beauty",
+            "method": "eager-fused",
+            "seed": 0,
+            "split": "test",
+            "n_users": 10,
+            "metrics": {"raw": table(ndcg), "filtered": table(filtered or ndcg)},
+            "config": "",
+            "settings": {},
+            "text_encoder": "MiniLM",
+            **changes,
+        }
+    )
+    write_result(place / "results" / name, result)
+
+
+def rows_of(place, heading):
+    """method -> cells of the table below a heading."""
+    text = (place / "README.md").read_text().split(f"**{heading}**")[1].split("\n\n")[1]
+    lines = [line.strip("|").split("|") for line in text.splitlines()[2:]]
+    return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def test_table_by_hand(script, place):
+    save(place, "a.json", 0.04, filtered=0.07, seed=0)
+    save(place, "b.json", 0.05, filtered=0.07, seed=1)
+    save(place, "c.json", 0.03, method="popularity")
+    assert script.main(arguments(place)) == 0
+    readme = (place / "README.md").read_text()
+    assert readme.startswith("# Title\n\n<!-- results:begin -->\n\n**amazon-beauty, raw**")
+    assert readme.endswith("<!-- results:end -->\n\nAfter.\n")
+    assert "stale text" not in readme
+    raw = rows_of(place, "amazon-beauty, raw")
+    assert list(raw)[:2] == ["eager-fused", "popularity"]  # best first, ours before the others'
+    # mean .045, sample deviation of .04 and .05 is .0071; recall is twice as much
+    assert raw["eager-fused"][4] == ".0450 ± .0071"
+    assert raw["eager-fused"][0] == "**.0900** ± .0141"
+    assert raw["eager-fused"][6] == "2"
+    assert raw["popularity"] == [".0600"] * 3 + [".0300"] * 3 + ["1"]
+    assert raw["*EAGER (its article, arXiv 2406.14017)* †"][4] == "**.0525**"
+    filtered = rows_of(place, "amazon-beauty, filtered")
+    assert filtered["eager-fused"][4] == "**.0700** ± .0000"
+    assert filtered["*BSARec (RecBoard, 5 seeds)* †"][:6] == [
+        ".0730",
+        ".1002",
+        ".1354",
+        ".0523",
+        ".0610",
+        ".0699",
+    ]
+
+
+def test_published_stay_with_their_kind_and_set(script, place):
+    save(place, "a.json", 0.04, set="amazon-toys")
+    script.main(arguments(place))
+    raw = " ".join(rows_of(place, "amazon-toys, raw"))
+    filtered = " ".join(rows_of(place, "amazon-toys, filtered"))
+    assert "EAGER" in raw
+    assert "EAGER" not in filtered
+    assert "BSARec" in filtered
+    assert "BSARec" not in raw
+    readme = (place / "README.md").read_text()
+    assert "amazon-beauty" not in readme  # sets without a result of ours have no table
+    assert "‡ EAGER (its article, arXiv 2406.14017): the pair at 20 cannot both be right" in readme
+    assert rows_of(place, "amazon-toys, raw")["*TIGER (its article, arXiv 2305.05065)* †"][2] == "–"
+
+
+def test_check_finds_a_stale_readme_and_changes_nothing(script, place, capsys):
+    save(place, "a.json", 0.04)
+    before = (place / "README.md").read_text()
+    assert script.main(arguments(place, "--check")) == 1
+    assert "stale" in capsys.readouterr().err
+    assert (place / "README.md").read_text() == before
+    assert script.main(arguments(place)) == 0
+    assert script.main(arguments(place, "--check")) == 0
+    save(place, "b.json", 0.05, seed=1)
+    assert script.main(arguments(place, "--check")) == 1
+
+
+def test_variants_are_rows_of_their_own(script, place):
+    save(place, "a.json", 0.040)
+    save(place, "b.json", 0.041, ties="shuffled")
+    save(place, "c.json", 0.042, text_encoder="sentence-t5-base")
+    save(place, "d.json", 0.043, method="eager-fused/no-transfer")
+    save(place, "e.json", 0.090, split="valid", seed=9)
+    script.main(arguments(place))
+    ours = [name for name in rows_of(place, "amazon-beauty, raw") if "†" not in name]
+    assert ours == [
+        "eager-fused/no-transfer",
+        "eager-fused, sentence-t5-base",
+        "eager-fused, MiniLM, ties shuffled",
+        "eager-fused, MiniLM",
+    ]
+
+
+def test_without_results(script, place):
+    assert script.main(arguments(place)) == 0
+    assert "No result is committed yet." in (place / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "readme", ["no markers", "<!-- results:end --> <!-- results:begin -->", "<!-- results:begin -->"]
+)
+def test_markers_are_needed(script, place, capsys, readme):
+    (place / "README.md").write_text(readme)
+    assert script.main(arguments(place)) == 2
+    assert "expected one of each" in capsys.readouterr().err
+    assert (place / "README.md").read_text() == readme
+
+
+def test_bad_results_are_named(script, place, capsys):
+    save(place, "a.json", 0.04)
+    save(place, "b.json", 0.05)
+    assert script.main(arguments(place)) == 2
+    assert "seed 0 is already in" in capsys.readouterr().err
+    (place / "results" / "b.json").write_text("[{}]")
+    assert script.main(arguments(place)) == 2
+    assert "b.json, result 0: the keys set, method" in capsys.readouterr().err
+
+
+def test_published_figures_are_the_protocols():
+    published = json.loads((SCRIPT.parent / "published.json").read_text())
+    found = {(p["set"], p["name"], p["mode"]): list(p["figures"].values()) for p in published}
+    assert len(found) == len(published) == 27
+    # typed in again from the protocol, the rows that claims are made against
+    assert found["amazon-beauty", "EAGER", "raw"] == [0.0618, 0.0836, 0.1124, 0.0451, 0.0525, 0.0599]
+    assert found["yelp", "EAGER", "raw"] == [0.0265, 0.0453, 0.0724, 0.0177, 0.0241, 0.0311]
+    assert found["amazon-sports", "BSARec", "filtered"] == [0.0417, 0.0603, 0.0858, 0.0288, 0.0348, 0.0412]
+    assert found["amazon-toys", "BSARec", "filtered"] == [0.0799, 0.1078, 0.1424, 0.0574, 0.0663, 0.0751]
+    for each in published:
+        assert set(each["figures"]) <= set(metric_names())
+        assert each["source"]

@@ -1,0 +1,93 @@
+"""Balanced trees: split every node evenly, level after level, until a node holds one item."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenizer.balanced import balanced_kmeans
+from tokenizer.config import TokenizerConfig
+from tokenizer.order import sibling_ranks
+
+logger = logging.getLogger(__name__)
+
+ENTRIES_AT_ONCE = 1 << 24
+"""Entries of the points and of the cost matrix of the nodes that are split together."""
+
+
+@dataclass
+class _Level:
+    """Nodes of one level: node i holds the items ``order[starts[i] : starts[i] + sizes[i]]``."""
+
+    order: np.ndarray  # (n_items,) int64
+    starts: np.ndarray  # (nodes,) int64
+    sizes: np.ndarray  # (nodes,) int64
+
+
+def fit_tree(points: Tensor, config: TokenizerConfig, rng: np.random.Generator) -> np.ndarray:
+    """Codes of a balanced tree over the points.
+
+    Every node with more than one item is split into ``width`` children whose sizes differ by at most one;
+    where it has fewer items than that, each item is a child of its own. A node with one item goes on with
+    code 0, so all items have the same depth. Nodes of one size are split together. With ``config.method ==
+    "random"`` the same shape is filled by chance.
+
+    points: (n, d) float32, centred, of about unit size (``prepare.standardize``)
+    returns (n, depth) int32, rows unique
+    """
+    n = len(points)
+    widths = config.tree_widths(n)
+    codes = np.zeros((n, len(widths)), dtype=np.int32)
+    level = _Level(np.arange(n), np.zeros(1, dtype=np.int64), np.full(1, n))
+    if config.method == "random":
+        level.order = rng.permutation(n)
+    for depth, width in enumerate(widths):
+        children = np.zeros(n, dtype=np.int64)  # the code of order[i] within its node
+        for size in np.unique(level.sizes):
+            nodes = np.flatnonzero(level.sizes == size)
+            places = level.starts[nodes][:, None] + np.arange(size)  # (nodes, size)
+            children[places] = _split_nodes(points, level.order[places], width, config, rng)
+        codes[level.order, depth] = children
+        level = _descend(level, children, width)
+        logger.info("level %d: %d nodes of at most %d items", depth + 1, len(level.sizes), level.sizes.max())
+    return codes
+
+
+def _split_nodes(
+    points: Tensor, items: np.ndarray, width: int, config: TokenizerConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """Code of every item within its node, for nodes of one size.
+
+    items: (nodes, size); returns (nodes, size) int64 below ``width``
+    """
+    nodes, size = items.shape
+    if size == 1:
+        return np.zeros((nodes, 1), dtype=np.int64)
+    if config.method == "random":
+        return np.tile(np.arange(size) % width, (nodes, 1))
+    codes = np.empty((nodes, size), dtype=np.int64)
+    step = max(1, ENTRIES_AT_ONCE // (size * (points.shape[1] + min(size, width))))
+    for start in range(0, nodes, step):
+        part = slice(start, start + step)
+        if nodes == 1 and size == len(points):
+            held = points[None]  # the root holds all points in order: no copy
+        else:
+            held = points[torch.from_numpy(items[part]).to(points.device)]  # (part, size, d)
+        if size <= width:
+            ranks = sibling_ranks(held, config.sibling_order, rng)
+        else:
+            split = balanced_kmeans(held, width, rng, config.max_rounds, config.n_init)
+            ranks = sibling_ranks(split.centres, config.sibling_order, rng).gather(1, split.labels)
+        codes[part] = ranks.cpu().numpy()
+    return codes
+
+
+def _descend(level: _Level, children: np.ndarray, width: int) -> _Level:
+    """Nodes of the next level, in the order of their codes."""
+    node = np.repeat(np.arange(len(level.sizes)), level.sizes)
+    key = node * width + children
+    by_child = np.argsort(key, kind="stable")
+    _, starts, sizes = np.unique(key[by_child], return_index=True, return_counts=True)
+    return _Level(level.order[by_child], starts, sizes)
