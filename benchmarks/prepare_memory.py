@@ -56,17 +56,13 @@ def write_csv(path: Path, interactions: int, seed: int = 0) -> None:
 def hardware() -> str:
     """Processor, cores and memory of this machine."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    memory = next(
-        line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
-    )
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     name = names[0].partition(":")[2].strip() if names else platform.processor()
     return f"{name}, {len(names)} cores, {int(memory.split()[1]) / 2**20:.0f} GiB"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--interactions", type=int, default=20_000_000, help="rows of the CSV")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     arguments = parser.parse_args()

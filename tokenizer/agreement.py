@@ -44,9 +44,7 @@ def adjusted_mutual_information(first: np.ndarray, second: np.ndarray) -> float:
                    1.
     """
     if len(first) != len(second) or len(first) == 0:
-        raise ValueError(
-            f"the labellings must be equally long, not empty; got {len(first)} and {len(second)}"
-        )
+        raise ValueError(f"the labellings must be equally long, not empty; got {len(first)} and {len(second)}")
     a, b, _ = contingency(first, second)
     n = len(first)
     if (len(a) == len(b) == 1) or (len(a) == len(b) == n):

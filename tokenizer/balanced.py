@@ -33,9 +33,7 @@ class Split:
     inertia: Tensor
 
 
-def balanced_kmeans(
-    points: Tensor, k: int, rng: np.random.Generator, max_rounds: int = 20, n_init: int = 1
-) -> Split:
+def balanced_kmeans(points: Tensor, k: int, rng: np.random.Generator, max_rounds: int = 20, n_init: int = 1) -> Split:
     """Split each problem's points into k clusters of floor(m/k) or ceil(m/k) points at low inertia.
 
     Alternates the means and the equal-size assignment (``balanced_assign``), the prices of one round being

@@ -53,9 +53,7 @@ class Codes:
         wrong = ((codes < 0) | (codes >= np.array(self.widths))).any(axis=1)
         if wrong.any():
             row = int(wrong.argmax())
-            raise ValueError(
-                f"codes, row {row}: {codes[row].tolist()} is outside the widths {list(self.widths)}"
-            )
+            raise ValueError(f"codes, row {row}: {codes[row].tolist()} is outside the widths {list(self.widths)}")
         codes = codes.copy() if codes is self.codes else codes
         object.__setattr__(self, "codes", codes)
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
@@ -172,13 +170,9 @@ class Codes:
                 about = json.loads((reader.metadata() or {})["codes"])
                 tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{file}: not a file of codes, or a damaged one ({error}); make it again"
-            ) from error
+            raise ValueError(f"{file}: not a file of codes, or a damaged one ({error}); make it again") from error
         if about["format"] != FORMAT:
-            raise ValueError(
-                f"{file}: codes of format {about['format']}, this version reads {FORMAT}; make them again"
-            )
+            raise ValueError(f"{file}: codes of format {about['format']}, this version reads {FORMAT}; make them again")
         centres = tuple(tensors[f"centres.{i + 1}"] for i in range(len(tensors) - 1))
         return cls(
             codes=tensors["codes"],

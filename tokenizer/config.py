@@ -33,20 +33,15 @@ class TokenizerConfig:
 
     def __post_init__(self) -> None:
         if self.method not in ("balanced", "residual", "random"):
-            raise ValueError(
-                f"tokenizer.method must be 'balanced', 'residual' or 'random', got {self.method!r}"
-            )
+            raise ValueError(f"tokenizer.method must be 'balanced', 'residual' or 'random', got {self.method!r}")
         if self.sibling_order not in ("chain", "principal", "random"):
             raise ValueError(
-                "tokenizer.sibling_order must be 'chain', 'principal' or 'random', "
-                f"got {self.sibling_order!r}"
+                f"tokenizer.sibling_order must be 'chain', 'principal' or 'random', got {self.sibling_order!r}"
             )
         if self.branching < 2:
             raise ValueError(f"tokenizer.branching must be at least 2, got {self.branching}")
         if self.widths is not None and (not self.widths or min(self.widths) < 2):
-            raise ValueError(
-                f"tokenizer.widths must name at least one level, each at least 2 wide, got {self.widths}"
-            )
+            raise ValueError(f"tokenizer.widths must name at least one level, each at least 2 wide, got {self.widths}")
         for name in ("max_rounds", "n_init", "residual_levels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"tokenizer.{name} must be at least 1, got {getattr(self, name)}")

@@ -14,9 +14,7 @@ from tokenizer.prepare import check_embeddings, standardize, to_space
 from tokenizer.residual import fit_residual
 
 
-def fit_codes(
-    embeddings: np.ndarray, config: TokenizerConfig, seed: int, device: str | torch.device = "cpu"
-) -> Codes:
+def fit_codes(embeddings: np.ndarray, config: TokenizerConfig, seed: int, device: str | torch.device = "cpu") -> Codes:
     """Give every item a code sequence cut from its embedding.
 
     embeddings: (n_items, d) finite numbers, n_items and d at least 1; row i is item i

@@ -39,9 +39,7 @@ def _search(points: torch.Tensor, k: int) -> np.ndarray:
     step = max(1, ENTRIES_AT_ONCE // len(points))
     for start in range(0, len(points), step):
         part = slice(start, start + step)
-        distance = torch.addmm(
-            lengths[None, :], points[part], points.T, alpha=-2
-        )  # less the row's own length
+        distance = torch.addmm(lengths[None, :], points[part], points.T, alpha=-2)  # less the row's own length
         found[part] = distance.topk(k, dim=1, largest=False).indices.numpy()
     return found
 
@@ -56,8 +54,7 @@ def _faiss_gpu() -> ModuleType:
         ) from error
     if not hasattr(faiss, "GpuIndexFlatL2"):
         raise ImportError(
-            "the installed faiss has no GPU part; install it with: pip install 'gen_rec[gpu]', "
-            "or use device='cpu'"
+            "the installed faiss has no GPU part; install it with: pip install 'gen_rec[gpu]', or use device='cpu'"
         )
     return faiss
 

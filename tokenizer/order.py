@@ -103,9 +103,7 @@ def _two_opt(distance: Tensor, path: Tensor) -> Tensor:
         walk = path[active]  # (a, k)
         n = len(active)
         between = distance[active[:, None, None], walk[:, :, None], walk[:, None, :]]  # (a, k, k)
-        edge = torch.diagonal(
-            between, offset=1, dim1=1, dim2=2
-        )  # (a, k - 1), edge i joins places i and i + 1
+        edge = torch.diagonal(between, offset=1, dim1=1, dim2=2)  # (a, k - 1), edge i joins places i and i + 1
         zero = edge.new_zeros(n, 1)
         before = torch.cat([zero, edge], dim=1)[:, :, None]  # edge into place i
         after = torch.cat([edge, zero], dim=1)[:, None, :]  # edge out of place j

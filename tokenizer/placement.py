@@ -71,9 +71,7 @@ def _walk(codes: Codes, space: np.ndarray) -> np.ndarray:
             first, end = np.searchsorted(parents, [node[items[0]], node[items[0]] + 1])
             centres = codes.centres[level - 1][first:end]
             middle = centres.mean(axis=0)  # distances lose less to rounding around the middle
-            near, _ = nearest_centre(
-                torch.from_numpy(space[items] - middle), torch.from_numpy(centres - middle)
-            )
+            near, _ = nearest_centre(torch.from_numpy(space[items] - middle), torch.from_numpy(centres - middle))
             arrived[items] = first + near.numpy()
         node = arrived
         prefixes[:, level - 1] = codes.nodes.keys[level - 1][node] % codes.widths[level - 1]
@@ -110,9 +108,7 @@ def _open_nodes(codes: Codes, prefixes: np.ndarray) -> np.ndarray:
         return prefixes
     prefixes = prefixes.copy()
     parent = node[over, -2] if codes.depth > 2 else np.zeros(len(over), dtype=np.int64)
-    wanted = np.stack(
-        [parent, node[over, -1], beyond[over] // width], axis=1
-    )  # a new node for every ``width`` items
+    wanted = np.stack([parent, node[over, -1], beyond[over] // width], axis=1)  # a new node for every ``width`` items
     asked, which = np.unique(wanted, axis=0, return_inverse=True)
     turn = _ranks(asked[:, 0])  # of a parent's new nodes
     keys = codes.nodes.keys[-2]
@@ -146,9 +142,7 @@ def _free_codes(codes: Codes, prefixes: np.ndarray) -> tuple[np.ndarray, int]:
     taken = np.zeros((group.max() + 1, width), dtype=bool)
     held = owner >= 0
     taken[owner[held], codes.codes[held, -1]] = True
-    free_first = np.argsort(
-        taken, axis=1, kind="stable"
-    )  # (prefixes, width): free codes, then the taken ones
+    free_first = np.argsort(taken, axis=1, kind="stable")  # (prefixes, width): free codes, then the taken ones
     room = width - taken.sum(axis=1)
     rank = _ranks(group)
     fits = rank < room[group]

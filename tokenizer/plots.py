@@ -126,9 +126,7 @@ def _neighbors(axis: "Axes", streams: dict[str, Any]) -> None:
         places = [length + shift for length in range(1, len(found["share"]) + 1)]
         axis.bar(places, found["share"], width=0.36, color=COLOURS[name], label=name)
         for place, share, chance in zip(places, found["share"], found["chance"], strict=True):
-            axis.annotate(
-                f"{share:.1%}\nchance {chance:.2%}", (place, share), ha="center", va="bottom", fontsize=9
-            )
+            axis.annotate(f"{share:.1%}\nchance {chance:.2%}", (place, share), ha="center", va="bottom", fontsize=9)
         shift = 0.2
     axis.set_xticks(range(1, longest + 1))
     axis.margins(x=0.1, y=0.35)

@@ -34,9 +34,7 @@ class _Clusters:
         slot = torch.arange(len(points), device=place.device) - (self.counts.cumsum(0) - self.counts)[centre]
         self.members = torch.zeros(len(capacity), int(capacity.max()), dtype=torch.int64, device=place.device)
         self.members[centre, slot] = points
-        self.move = torch.empty(
-            len(capacity), k, dtype=flat.dtype, device=flat.device
-        )  # cost of the cheapest move
+        self.move = torch.empty(len(capacity), k, dtype=flat.dtype, device=flat.device)  # cost of the cheapest move
         self.mover = torch.empty(len(capacity), k, dtype=torch.int64, device=flat.device)  # its slot
         step = max(1, (1 << 22) // (self.members.shape[1] * k))
         for start in range(0, len(capacity), step):

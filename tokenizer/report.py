@@ -70,9 +70,7 @@ def stream_report(
     embeddings = np.asarray(embeddings)
     check_embeddings(embeddings)
     if len(embeddings) != codes.n_items:
-        raise ValueError(
-            f"embeddings have {len(embeddings)} rows, the codes {codes.n_items}; they must match"
-        )
+        raise ValueError(f"embeddings have {len(embeddings)} rows, the codes {codes.n_items}; they must match")
     rng = np.random.default_rng(seed)
     points, _, scale = standardize(to_space(embeddings, codes.normalize))
     shuffled = rng.permutation(codes.n_items)
@@ -92,9 +90,7 @@ def stream_report(
     }
 
 
-def level_report(
-    codes: Codes, level: int, points: torch.Tensor, scale: float, shuffled: np.ndarray
-) -> dict[str, Any]:
+def level_report(codes: Codes, level: int, points: torch.Tensor, scale: float, shuffled: np.ndarray) -> dict[str, Any]:
     """Balance and tightness of the nodes of one level (1..depth).
 
     ``smallest``, ``largest``, ``sizes`` (a histogram: size -> nodes); ``entropy`` in bits of the node of a

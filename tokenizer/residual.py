@@ -41,9 +41,7 @@ def fit_residual(
     codes = np.stack(columns, axis=1).astype(np.int32)
     last = number_collisions(codes, rest.square().sum(dim=1).cpu().numpy())
     largest = int(last.max()) + 1
-    logger.info(
-        "residual k-means: %d items collide, the last level is %d wide", int((last > 0).sum()), largest
-    )
+    logger.info("residual k-means: %d items collide, the last level is %d wide", int((last > 0).sum()), largest)
     return np.column_stack([codes, last]).astype(np.int32), (*widths, largest), codebooks
 
 

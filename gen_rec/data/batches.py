@@ -64,9 +64,7 @@ class TrainingRows:
         history = np.full(real.shape, -1, dtype=np.int64)
         history[real] = self.sequences.items[flat]
         if not self.dense:
-            return PaddedBatch(
-                history, lengths, self.sequences.items[self.end[rows]][:, None].astype(np.int64)
-            )
+            return PaddedBatch(history, lengths, self.sequences.items[self.end[rows]][:, None].astype(np.int64))
         targets = np.full(real.shape, -1, dtype=np.int64)
         following = flat + 1
         supervised = following >= np.repeat(self.first[rows], lengths)
@@ -102,9 +100,7 @@ def prefix_rows(sequences: Sequences, max_history: int) -> TrainingRows:
     return TrainingRows(sequences, np.maximum(base, end - max_history), end, end, dense=False)
 
 
-def epoch_batches(
-    lengths: Int64Array, batch_size: int, seed: int, epoch: int, at_least: int = 1
-) -> list[Int64Array]:
+def epoch_batches(lengths: Int64Array, batch_size: int, seed: int, epoch: int, at_least: int = 1) -> list[Int64Array]:
     """The batches of an epoch: shuffled rows, sorted by length within pools, batches shuffled again.
 
     lengths:  (n,) of every row

@@ -33,9 +33,7 @@ def item_frame(items: pl.DataFrame, raw: RawData, config: DataConfig) -> pl.Data
     """The catalogue as it is written: ``item_id``, ``title``, ``text``, then what else the source knew."""
     title = config.title_column
     titles = (
-        items[title].fill_null("")
-        if title in items.columns
-        else pl.repeat("", len(items), eager=True, dtype=pl.String)
+        items[title].fill_null("") if title in items.columns else pl.repeat("", len(items), eager=True, dtype=pl.String)
     )
     texts = item_texts(
         items,

@@ -110,9 +110,7 @@ class DataConfig:
             raise ValueError(f"data.tie_seed must not be negative, got {self.tie_seed}")
         start, end = (_check_date(name, getattr(self, name)) for name in ("date_from", "date_to"))
         if start is not None and end is not None and start >= end:
-            raise ValueError(
-                f"data.date_from must be before data.date_to, got {self.date_from} and {self.date_to}"
-            )
+            raise ValueError(f"data.date_from must be before data.date_to, got {self.date_from} and {self.date_to}")
         cuts = [_check_cut(name, getattr(self, name)) for name in ("valid_from", "test_from")]
         if isinstance(cuts[0], float) != isinstance(cuts[1], float):
             raise ValueError(

@@ -95,9 +95,7 @@ ALIASES: Mapping[str, str] = {
 }
 
 
-def download_set(
-    name: str, root: str | Path, sets: Mapping[str, PublicSet] = PUBLIC_SETS, **options: Any
-) -> Path:
+def download_set(name: str, root: str | Path, sets: Mapping[str, PublicSet] = PUBLIC_SETS, **options: Any) -> Path:
     """Download the files of a public raw set that are not there yet.
 
     name:    ``family/Category`` such as ``amazon-2014/Beauty``, or an alias such as ``amazon-beauty``
@@ -115,9 +113,7 @@ def download_set(
         )
     known = sets[family]
     if known.terms:
-        raise DataError(
-            f"{name} cannot be downloaded: {known.terms} (from {known.page}), and put them at {folder}"
-        )
+        raise DataError(f"{name} cannot be downloaded: {known.terms} (from {known.page}), and put them at {folder}")
     if not re.fullmatch(r"[A-Za-z0-9_]+", category):
         raise DataError(
             f"{name}: expected {family}/Category with a category of {known.page}, such as {family}/All_Beauty"
@@ -281,9 +277,7 @@ def _fetch(
             part.discard()
             raise _RetryError("the server does not continue from there (416), starting afresh")
         if answer.status_code in RETRY_STATUS:
-            raise _RetryError(
-                f"the server answered {answer.status_code} {answer.reason}", _retry_after(answer)
-            )
+            raise _RetryError(f"the server answered {answer.status_code} {answer.reason}", _retry_after(answer))
         if answer.status_code not in (200, 206):
             raise DataError(
                 f"{part.url}: the server answered {answer.status_code} {answer.reason}, expected 200; check "
@@ -327,16 +321,12 @@ def _continued(answer: requests.Response, part: _Part, have: int) -> int | None:
     return total
 
 
-def _save(
-    answer: requests.Response, part: _Part, have: int, total: int | None, progress: bool | None
-) -> None:
+def _save(answer: requests.Response, part: _Part, have: int, total: int | None, progress: bool | None) -> None:
     """Append the body as it is on the wire: a .gz stays zipped whatever the server calls its encoding."""
     disable = None if progress is None else not progress
     with (
         part.path.open("ab") as file,
-        tqdm(
-            desc=part.target.name, total=total, initial=have, unit="B", unit_scale=True, disable=disable
-        ) as bar,
+        tqdm(desc=part.target.name, total=total, initial=have, unit="B", unit_scale=True, disable=disable) as bar,
     ):
         for piece in answer.raw.stream(PIECE_BYTES, decode_content=False):
             file.write(piece)

@@ -27,9 +27,7 @@ def k_core(users: IntArray, items: IntArray, k: int) -> tuple[NDArray[np.bool_],
     return alive, rounds
 
 
-def chronological(
-    users: IntArray, timestamps: IntArray, shuffle_ties: int | None = None
-) -> NDArray[np.int64]:
+def chronological(users: IntArray, timestamps: IntArray, shuffle_ties: int | None = None) -> NDArray[np.int64]:
     """The order of rows by user, then time; equal times stay in input order or are shuffled.
 
     users, timestamps: (n,)

@@ -153,9 +153,7 @@ class Dataset:
         if split not in ("valid", "test"):
             raise ValueError(f"split must be 'valid' or 'test', got {split!r}")
         rows = np.flatnonzero(self.split == c.SPLIT_NAMES.index(split))
-        user, first = np.unique(
-            self.user_of_row[rows], return_index=True
-        )  # rows ascend, so first is earliest
+        user, first = np.unique(self.user_of_row[rows], return_index=True)  # rows ascend, so first is earliest
         rows = rows[first]  # (n,) the row of each target
         starts = self.offsets[user]
         lengths = rows - starts

@@ -44,8 +44,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text.rstrip("\r\n")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(
-                f"{path}: the gzip file is truncated or broken after line {number} ({error}); "
-                "download or copy it again"
+                f"{path}: the gzip file is truncated or broken after line {number} ({error}); download or copy it again"
             ) from error
 
 
@@ -66,8 +65,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from None
         if not isinstance(value, dict):
             raise DataError(
-                f"{path}, line {number}: found {type(value).__name__}, expected a JSON object; "
-                "mend or remove the line"
+                f"{path}, line {number}: found {type(value).__name__}, expected a JSON object; mend or remove the line"
             )
         yield number, value
 

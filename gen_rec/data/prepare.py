@@ -176,7 +176,5 @@ def _split(
 
 
 def _no_clock(what: str, do: str, raw: RawData) -> DataError:
-    has = (
-        "gaps between a user's interactions" if raw.clock == "gaps" else "the order of a user's interactions"
-    )
+    has = "gaps between a user's interactions" if raw.clock == "gaps" else "the order of a user's interactions"
     return DataError(f"{what} Unix timestamps, but {raw.origins[0]} only has {has}; {do}")

@@ -59,9 +59,7 @@ def parse_template(template: str) -> list[Piece]:
     return pieces
 
 
-def item_texts(
-    items: pl.DataFrame, template: str, *, lenient: bool = False, origin: str = "items"
-) -> pl.Series:
+def item_texts(items: pl.DataFrame, template: str, *, lenient: bool = False, origin: str = "items") -> pl.Series:
     """Fill the template for every item, leaving out fields that are empty or unknown together with their
     label.
 

@@ -53,9 +53,7 @@ class DINConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"embeddings.behavior.{name} must be at least 1, got {getattr(self, name)}")
         if not self.mlp_sizes or any(size < 1 for size in self.mlp_sizes):
-            raise ValueError(
-                f"embeddings.behavior.mlp_sizes must be non-empty, all at least 1, got {self.mlp_sizes}"
-            )
+            raise ValueError(f"embeddings.behavior.mlp_sizes must be non-empty, all at least 1, got {self.mlp_sizes}")
         if self.score not in ("mlp", "mlp+dot"):
             raise ValueError(f"embeddings.behavior.score must be 'mlp' or 'mlp+dot', got {self.score!r}")
         if self.unseen not in ("mean", "from_text"):
@@ -66,9 +64,7 @@ class DINConfig:
             raise ValueError(f"embeddings.behavior.dropout must be in [0, 1), got {self.dropout}")
         for name in ("weight_decay", "negative_power"):
             if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"embeddings.behavior.{name} must not be negative, got {getattr(self, name)}"
-                )
+                raise ValueError(f"embeddings.behavior.{name} must not be negative, got {getattr(self, name)}")
         if not self.ridge > 0:
             raise ValueError(f"embeddings.behavior.ridge must be above 0, got {self.ridge}")
 
@@ -99,13 +95,9 @@ class TextConfig:
         if self.batch_size < 1:
             raise ValueError(f"embeddings.semantic.batch_size must be at least 1, got {self.batch_size}")
         if self.max_seq_length is not None and self.max_seq_length < 1:
-            raise ValueError(
-                f"embeddings.semantic.max_seq_length must be at least 1, got {self.max_seq_length}"
-            )
+            raise ValueError(f"embeddings.semantic.max_seq_length must be at least 1, got {self.max_seq_length}")
         if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ValueError(
-                f"embeddings.semantic.dtype must be float32, bfloat16 or float16, got {self.dtype!r}"
-            )
+            raise ValueError(f"embeddings.semantic.dtype must be float32, bfloat16 or float16, got {self.dtype!r}")
 
 
 @dataclass

@@ -65,9 +65,7 @@ class _BatchDice(torch.autograd.Function):
             gate = values - mean
         else:
             weight = real.to(values.dtype)
-            count = max(
-                1.0, weight.expand([1 if i == dim else n for i, n in enumerate(values.shape)]).sum().item()
-            )
+            count = max(1.0, weight.expand([1 if i == dim else n for i, n in enumerate(values.shape)]).sum().item())
             mean = (values * weight).sum(dims, keepdim=True) / count
             gate = values - mean
             var = (gate.square() * weight).sum(dims, keepdim=True) / count
@@ -86,9 +84,7 @@ class _BatchDice(torch.autograd.Function):
         of_alpha = through.sum(ctx.dims, keepdim=True)
         inner = through.mul_(gate)
         of_alpha = of_alpha - inner.sum(ctx.dims, keepdim=True)  # Σ g s (1 − p)
-        inner = torch.addcmul(inner, inner, gate, value=-1).mul_(
-            (1 - alpha) * scale
-        )  # dL/ds by way of the gate
+        inner = torch.addcmul(inner, inner, gate, value=-1).mul_((1 - alpha) * scale)  # dL/ds by way of the gate
         centred = (values - mean).mul_(scale)
         constant = inner.sum(ctx.dims, keepdim=True) / -ctx.count
         slope = (inner * centred).sum(ctx.dims, keepdim=True) / -ctx.count

@@ -38,9 +38,7 @@ class ActivationUnit(nn.Module):
         candidates: (n, d), the same for all rows, or (batch, n, d)
         returns     (batch, length, hidden_size, n)
         """
-        of_history, of_candidate, of_product, of_difference = self.first.weight.chunk(
-            4, dim=1
-        )  # (hidden, d) each
+        of_history, of_candidate, of_product, of_difference = self.first.weight.chunk(4, dim=1)  # (hidden, d) each
         left = history @ (of_history + of_difference).T + self.first.bias  # (batch, length, hidden)
         right = candidates @ (of_candidate - of_difference).T  # (…, n, hidden)
         scaled = history[:, :, None, :] * of_product  # (batch, length, hidden, d)
@@ -112,9 +110,7 @@ class DIN(nn.Module):
             scores = scores + (weights * (items @ wanted.mT)).sum(1) + self.bias(candidates).squeeze(-1)
         return scores
 
-    def score_sequences(
-        self, items: Tensor, real: Tensor, negatives: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def score_sequences(self, items: Tensor, real: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score, for every prefix of every sequence, the item that follows and the common negatives.
 
         items:     (batch, L + 1) sequences, real items first; any valid index where not real
@@ -136,9 +132,7 @@ class DIN(nn.Module):
 
         own = band.T & asked[:, None, :]  # (b, item, prefix)
         pairs = torch.cat([real[:, :-1, None].expand(-1, -1, n) & asked[..., None], own], -1)  # (b, L, n + L)
-        hidden = torch.cat(
-            [self.activation.hidden(history, others), self.activation.hidden(history, target)], -1
-        )
+        hidden = torch.cat([self.activation.hidden(history, others), self.activation.hidden(history, target)], -1)
         to_others, to_target = self.activation.weights(hidden, pairs).split([n, length], -1)
         to_target = to_target.mT  # (b, prefix, item)
 
@@ -154,9 +148,7 @@ class DIN(nn.Module):
         scores = self._head(first, asked[:, :, None, None])  # (b, L, 1 + n)
         positive, negative = scores[..., 0], scores[..., 1:]
         if self.bias is not None:
-            positive = (
-                positive + (to_target * (target @ history.mT)).sum(-1) + self.bias(items[:, 1:]).squeeze(-1)
-            )
+            positive = positive + (to_target * (target @ history.mT)).sum(-1) + self.bias(items[:, 1:]).squeeze(-1)
             agreed = band.to(vectors.dtype) @ (to_others * (history @ others.T))  # (b, L, n)
             negative = negative + agreed + self.bias(negatives).squeeze(-1)
         return positive, negative, asked

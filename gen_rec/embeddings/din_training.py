@@ -194,8 +194,7 @@ class Validation:
         negatives, log_expected = self.negatives.to(device), self.log_expected.to(device)
         for group in self.groups:
             items, real = (
-                torch.from_numpy(x).to(device)
-                for x in padded(self.items, self.starts[group], self.lengths[group])
+                torch.from_numpy(x).to(device) for x in padded(self.items, self.starts[group], self.lengths[group])
             )
             target = self.target[group].to(device)  # (b,)
             positive = model(items, real, target[:, None]).squeeze(-1)  # (b,)

@@ -20,9 +20,7 @@ class NegativeSampler:
         return items, (n * self.probabilities[items]).log().float()
 
 
-def sampled_softmax_loss(
-    positive: Tensor, negative: Tensor, log_expected: Tensor, hit: Tensor, real: Tensor
-) -> Tensor:
+def sampled_softmax_loss(positive: Tensor, negative: Tensor, log_expected: Tensor, hit: Tensor, real: Tensor) -> Tensor:
     """Cross-entropy of the true item against the catalogue, whose sum is estimated from sampled negatives.
 
         loss = −s_t + log(exp s_t + Σ_{c ≠ t} exp(s_c − log E_c))

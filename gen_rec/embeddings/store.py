@@ -49,15 +49,12 @@ def load_embeddings(path: str | Path, n_items: int | None = None) -> tuple[np.nd
         with safe_open(path, framework="numpy") as file:
             if TENSOR not in file.keys():  # noqa: SIM118  (safe_open is no dict)
                 raise DataError(
-                    f"{path}: holds {sorted(file.keys())}, expected a tensor '{TENSOR}'; "
-                    "make it with: gen-rec embed"
+                    f"{path}: holds {sorted(file.keys())}, expected a tensor '{TENSOR}'; make it with: gen-rec embed"
                 )
             array = file.get_tensor(TENSOR)
             metadata = dict(file.metadata() or {})
     except SafetensorError as error:
-        raise DataError(
-            f"{path}: not a whole safetensors file ({error}); make it again with: gen-rec embed"
-        ) from error
+        raise DataError(f"{path}: not a whole safetensors file ({error}); make it again with: gen-rec embed") from error
     if n_items is not None and len(array) != n_items:
         raise DataError(
             f"{path}: {len(array):,} rows, but the data set has {n_items:,} items; the embeddings were made "

@@ -132,9 +132,7 @@ def load_encoder(config: TextConfig, device: str | torch.device = "cpu") -> Any:
     return encoder.to(getattr(torch, config.dtype)).eval()
 
 
-def _encode(
-    texts: dict[bytes, str], encoder: Any, config: TextConfig
-) -> Iterator[tuple[list[bytes], np.ndarray]]:
+def _encode(texts: dict[bytes, str], encoder: Any, config: TextConfig) -> Iterator[tuple[list[bytes], np.ndarray]]:
     """Yield (keys, vectors (m, dim) float32) batch by batch, longest texts first."""
     ordered = sorted(texts, key=lambda key: -len(texts[key]))
     with tqdm(total=len(ordered), desc="texts", unit="text") as progress:

@@ -19,9 +19,7 @@ def cut_windows(sequences: Sequences, max_history: int) -> tuple[np.ndarray, np.
     sizes = np.diff(sequences.offsets)
     counts = np.maximum(-(-(sizes - 1) // max_history), 0)  # windows of each sequence
     owner = np.repeat(np.arange(len(sizes)), counts)  # (w,)
-    number = np.arange(len(owner)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )  # 0, 1, … within a sequence
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … within a sequence
     target = 1 + number * max_history  # first predicted item
     begin = np.maximum(target - max_history, 0)
     end = np.minimum(target + max_history, sizes[owner])

@@ -26,9 +26,7 @@ class BeyondTally:
         self.popularity = np.append(counts, 0.0)  # (n_items + 1,) the last is "nothing"
         self.information = np.append(-np.log2((counts + 1.0) / (counts.sum() + len(counts))), 0.0)
         self.shown = np.zeros((len(self.cuts), len(counts)), dtype=bool)
-        self.sums = np.zeros(
-            (n_cases, len(self.cuts), 3), dtype=np.float32
-        )  # places, information, popularity
+        self.sums = np.zeros((n_cases, len(self.cuts), 3), dtype=np.float32)  # places, information, popularity
 
     def add(self, rows: np.ndarray, items: np.ndarray) -> None:
         """Take lists of new cases. rows: (b,) case of each; items: (b, k) int, -1 where there is nothing."""

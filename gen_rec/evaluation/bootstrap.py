@@ -22,9 +22,7 @@ def _resampled(cells: np.ndarray, worth: np.ndarray, resamples: int, seed: int) 
     if n == 0:
         raise ValueError("a bootstrap over no users is not defined; the split has no test case")
     used = cells > 0
-    draws = np.random.default_rng(seed).multinomial(
-        n, cells[used] / n, size=resamples
-    )  # (resamples, used cells)
+    draws = np.random.default_rng(seed).multinomial(n, cells[used] / n, size=resamples)  # (resamples, used cells)
     return draws @ worth[used] / n
 
 
@@ -71,8 +69,7 @@ def paired_bootstrap(
     """
     if len(ranks_a) != len(ranks_b):
         raise ValueError(
-            f"a paired bootstrap compares the same users in the same order; got {len(ranks_a)} and "
-            f"{len(ranks_b)} ranks"
+            f"a paired bootstrap compares the same users in the same order; got {len(ranks_a)} and {len(ranks_b)} ranks"
         )
     width = max(cuts) + 2
     pairs = clip_ranks(ranks_a, cuts) * width + clip_ranks(ranks_b, cuts)  # (n,)

@@ -138,14 +138,10 @@ class Evaluator:
 
     def _check_methods(self, raw: list[str], filtered: list[str]) -> None:
         if not raw or set(raw) != set(filtered):
-            raise ValueError(
-                f"every method needs a raw and a filtered list; got raw {raw} and filtered {filtered}"
-            )
+            raise ValueError(f"every method needs a raw and a filtered list; got raw {raw} and filtered {filtered}")
         if not self._tallies:
             for method in raw:
-                self._tallies[method] = {
-                    mode: _Tally(len(self.target), self.train_counts, self.cuts) for mode in MODES
-                }
+                self._tallies[method] = {mode: _Tally(len(self.target), self.train_counts, self.cuts) for mode in MODES}
         if set(raw) != set(self._tallies):
             raise ValueError(f"every batch needs the same methods; first {list(self._tallies)}, now {raw}")
 
@@ -154,8 +150,7 @@ class Evaluator:
             raise ValueError(f"{method}, {mode}: {len(lists.items)} lists for {n} rows; give one list a row")
         if lists.items.size and lists.items.max() >= len(self.train_counts):
             raise ValueError(
-                f"{method}, {mode}: item {lists.items.max()} is outside the catalogue of "
-                f"{len(self.train_counts)}"
+                f"{method}, {mode}: item {lists.items.max()} is outside the catalogue of {len(self.train_counts)}"
             )
         return lists
 
@@ -207,9 +202,7 @@ class Evaluator:
                 f"{int(np.argmin(self.seen)) if len(self.seen) else 0}; rank every case (an empty list is "
                 "a miss)"
             )
-        popularity = popularity_slicing(
-            self.target[rows], self.train_counts, (self.config.tail, self.config.head)
-        )
+        popularity = popularity_slicing(self.target[rows], self.train_counts, (self.config.tail, self.config.head))
         length = length_slicing(self.lengths[rows], self.config.length_edges)
         methods = {}
         for method, modes in self._tallies.items():

@@ -82,9 +82,7 @@ def filter_seen(
             f"and {k} are wanted; ask for a list of k + the length of the longest history (or pass n_items "
             "if the list already names the whole catalogue)"
         )
-    order = np.argsort(~kept, axis=1, kind="stable")[
-        :, :k
-    ]  # (n, min(k, m)) what is kept first, in its old order
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]  # (n, min(k, m)) what is kept first, in its old order
     kept = np.take_along_axis(kept, order, 1)
     new_items = np.full((len(items), k), -1, dtype=np.int64)
     new_scores = np.full((len(items), k), -np.inf, dtype=scores.dtype)

@@ -129,9 +129,7 @@ def read_ranked_lists(path: str | Path) -> pl.DataFrame:
     for name in ("rank", "item_id"):
         twice = frame.filter(pl.struct("user_id", name).is_duplicated()).select("user_id", name).rows()
         if twice:
-            raise DataError(
-                f"{path}: user {twice[0][0]!r} has {name} {twice[0][1]!r} twice; list an item once"
-            )
+            raise DataError(f"{path}: user {twice[0][0]!r} has {name} {twice[0][1]!r} twice; list an item once")
     return (
         frame.with_row_index("_first")
         .with_columns(pl.col("_first").min().over("user_id"))
@@ -158,9 +156,7 @@ def lists_to_arrays(
     wanted = wanted.join(items, on="item_id", how="left")
     unknown = wanted.filter(pl.col("item").is_null())
     if len(unknown):
-        raise DataError(
-            f"{len(unknown)} listed items are not in the catalogue, the first is {unknown['item_id'][0]!r}"
-        )
+        raise DataError(f"{len(unknown)} listed items are not in the catalogue, the first is {unknown['item_id'][0]!r}")
     table = RankedLists(
         np.full((len(users), k), -1, dtype=np.int64), np.full((len(users), k), -np.inf, dtype=np.float32)
     )

@@ -50,9 +50,7 @@ def as_lists(lists: Any) -> RankedLists:
             f"ranked lists need items and scores of one shape (n, k); got {items.shape} and {scores.shape}"
         )
     if not np.issubdtype(items.dtype, np.integer):
-        raise ValueError(
-            f"ranked lists need whole numbers as items, got {items.dtype}; give item rows, -1 for none"
-        )
+        raise ValueError(f"ranked lists need whole numbers as items, got {items.dtype}; give item rows, -1 for none")
     broken = np.isnan(scores) & (items >= 0)  # (n, k)
     if broken.any():
         row, column = np.argwhere(broken)[0]
@@ -79,9 +77,7 @@ def target_ranks(items: np.ndarray, scores: np.ndarray, target: np.ndarray) -> n
     found = (items == np.asarray(target)[:, None]) & real  # (n, k)
     hit = found.any(1)  # (n,)
     ranks = np.full(len(items), MISS, dtype=np.int64)
-    rows = np.flatnonzero(
-        hit
-    )  # most targets are not listed: count the equal and better scores of the others only
+    rows = np.flatnonzero(hit)  # most targets are not listed: count the equal and better scores of the others only
     if len(rows):
         own = scores[rows, found[rows].argmax(1)]  # (hits,)
         ranks[rows] = ((scores[rows] >= own[:, None]) & real[rows]).sum(1)
@@ -146,9 +142,7 @@ def retrieval_metrics(ranks: np.ndarray, cuts: Sequence[int] = CUTS) -> dict[str
     raises   ValueError for no users: the mean of nothing is not zero.
     """
     if len(ranks) == 0:
-        raise ValueError(
-            "metrics of no users are not defined; the split has no test case (too few interactions?)"
-        )
+        raise ValueError("metrics of no users are not defined; the split has no test case (too few interactions?)")
     histogram = np.bincount(clip_ranks(ranks, cuts), minlength=max(cuts) + 2)
     means = histogram @ gains(cuts) / len(ranks)
     return dict(zip(metric_names(cuts), means.tolist(), strict=True))

@@ -77,9 +77,7 @@ class Meter:
         self.wall_s = time.perf_counter() - self._wall
         self.cpu_s = self._processor_time() - self._cpu
         if resource is not None:
-            peak = max(
-                resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            )
+            peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
             self.peak_rss_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
 
     @staticmethod
@@ -125,9 +123,7 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", "__init__.py"
-        )  # installed inside somebody else's checkout: not ours
+        git("ls-files", "--error-unmatch", "__init__.py")  # installed inside somebody else's checkout: not ours
         head = git("rev-parse", "HEAD")
         return head + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
@@ -207,14 +203,10 @@ def check_result(value: Any, where: str) -> Result:
              the cut grows, an NDCG above its recall.
     """
     if not isinstance(value, dict):
-        raise DataError(
-            f"{where}: found {type(value).__name__}, expected a JSON object with the keys of a result"
-        )
+        raise DataError(f"{where}: found {type(value).__name__}, expected a JSON object with the keys of a result")
     missing = [key for key in REQUIRED if key not in value]
     if missing:
-        raise DataError(
-            f"{where}: the key{'s' * (len(missing) > 1)} {', '.join(missing)} missing from the result"
-        )
+        raise DataError(f"{where}: the key{'s' * (len(missing) > 1)} {', '.join(missing)} missing from the result")
     for key, kind in REQUIRED.items():
         if not isinstance(value[key], kind) or isinstance(value[key], bool):
             raise DataError(f"{where}: '{key}' is {value[key]!r}, expected {_kind_name(kind)}")
@@ -223,9 +215,7 @@ def check_result(value: Any, where: str) -> Result:
             raise DataError(f"{where}: '{key}' is {value[key]!r}, expected one of {', '.join(allowed)}")
     for mode in ("raw", "filtered"):
         if mode not in value["metrics"]:
-            raise DataError(
-                f"{where}: metrics have no '{mode}'; the protocol asks for raw and filtered, always"
-            )
+            raise DataError(f"{where}: metrics have no '{mode}'; the protocol asks for raw and filtered, always")
         _check_metrics(value["metrics"][mode], f"{where}: metrics.{mode}")
     return value
 
@@ -240,14 +230,10 @@ def _check_metrics(table: Mapping[str, Any], where: str) -> None:
     for kind in ("recall", "ndcg"):
         figures = [table[f"{kind}@{cut}"] for cut in CUTS]
         if figures != sorted(figures):
-            raise DataError(
-                f"{where}: {kind} falls as the cut grows, {figures} at {list(CUTS)}; that cannot be"
-            )
+            raise DataError(f"{where}: {kind} falls as the cut grows, {figures} at {list(CUTS)}; that cannot be")
     for cut in CUTS:
         if table[f"ndcg@{cut}"] > table[f"recall@{cut}"] + 1e-9:
-            raise DataError(
-                f"{where}: ndcg@{cut} is larger than recall@{cut}; with one target that cannot be"
-            )
+            raise DataError(f"{where}: ndcg@{cut} is larger than recall@{cut}; with one target that cannot be")
 
 
 def _kind_name(kind: type | tuple[type, ...]) -> str:
@@ -274,9 +260,7 @@ def read_results(path: str | Path) -> list[Result]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not JSON ({error}); write results with gen_rec.evaluation.write_result"
-        ) from error
+        raise DataError(f"{path}: not JSON ({error}); write results with gen_rec.evaluation.write_result") from error
     if isinstance(value, list):
         return [check_result(each, f"{path}, result {i}") for i, each in enumerate(value)]
     return [check_result(value, str(path))]

@@ -45,9 +45,7 @@ def popularity_slicing(
         (int(q) for q in np.quantile(seen, quantiles, method="lower")) if len(seen) else (0, 0)
     )  # the largest count of the tail, and of the middle
     edges = np.array([0, low, max(low, high)])
-    group = np.searchsorted(
-        edges, train_counts[target], side="left"
-    )  # (n,) 0: count 0, 1: <= low, 2: <= high, 3
+    group = np.searchsorted(edges, train_counts[target], side="left")  # (n,) 0: count 0, 1: <= low, 2: <= high, 3
     bounds: list[tuple[int, int | None]] = [
         (0, 0),
         (1, low),
@@ -68,9 +66,7 @@ def length_slicing(lengths: np.ndarray, edges: Sequence[int] = LENGTH_EDGES) -> 
     bounds: list[tuple[int, int | None]] = [(a, b - 1) for a, b in pairwise(edges)]
     bounds.append((edges[-1], None))
     names = [f"{a}+" if b is None else str(a) if a == b else f"{a}-{b}" for a, b in bounds]
-    return Slicing(
-        "history_length", names, bounds, np.searchsorted(np.asarray(edges), lengths, side="right") - 1
-    )
+    return Slicing("history_length", names, bounds, np.searchsorted(np.asarray(edges), lengths, side="right") - 1)
 
 
 def slice_metrics(
@@ -95,9 +91,7 @@ def slice_metrics(
             "low": slicing.bounds[g][0],
             "high": slicing.bounds[g][1],
             "n": int(size[g]),
-            "metrics": {
-                mode: dict(zip(names, table[g].tolist(), strict=True)) for mode, table in means.items()
-            },
+            "metrics": {mode: dict(zip(names, table[g].tolist(), strict=True)) for mode, table in means.items()},
         }
         for g, name in enumerate(slicing.names)
         if size[g]

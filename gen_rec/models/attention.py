@@ -53,9 +53,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, dropout:
     """
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)  # (batch, heads, n, m)
     if bias.shape[-2] != scores.shape[-2]:
-        spread = scores.unflatten(-2, (bias.shape[-2], -1)) + bias.unsqueeze(
-            -2
-        )  # (batch, heads, n / r, r, m)
+        spread = scores.unflatten(-2, (bias.shape[-2], -1)) + bias.unsqueeze(-2)  # (batch, heads, n / r, r, m)
         scores = spread.flatten(-3, -2)
     else:
         scores = scores + bias

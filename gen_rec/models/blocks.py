@@ -67,9 +67,7 @@ class DecoderLayer(nn.Module):
     share the row's memory and do not see one another.
     """
 
-    def __init__(
-        self, hidden_size: int, num_heads: int, inner_size: int, dropout: float, causal: bool = True
-    ) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float, causal: bool = True) -> None:
         super().__init__()
         self.causal = causal
         self.self_attention = Attention(hidden_size, num_heads, dropout)
@@ -86,9 +84,7 @@ class DecoderLayer(nn.Module):
         """states: (batch, items, d), the encoder's."""
         return Memory(*self.cross_attention.keys_values(states))
 
-    def forward(
-        self, x: Tensor, memory: Memory, bias: Tensor, past: Memory | None = None
-    ) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor, memory: Memory, bias: Tensor, past: Memory | None = None) -> tuple[Tensor, Memory]:
         """Run new tokens of every target.
 
         x:      (batch, targets, tokens, d)  tokens not seen before

@@ -66,9 +66,7 @@ class StreamDecoder(nn.Module):
             vectors[-1] = vectors[-1] + items.vectors()[self.trie.leaf_items]
         return vectors
 
-    def run(
-        self, tokens: Tensor, context: Context, past: list[Memory] | None = None
-    ) -> tuple[Tensor, list[Memory]]:
+    def run(self, tokens: Tensor, context: Context, past: list[Memory] | None = None) -> tuple[Tensor, list[Memory]]:
         """tokens: (batch, targets, tokens, d) not seen before; returns normed states like it, and the past."""
         x = self.dropout(tokens) + context.seed[:, :, None]
         now = []

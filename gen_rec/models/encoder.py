@@ -57,9 +57,7 @@ class HistoryEncoder(nn.Module):
 
         distance = position[:, None] - position[None, :]  # (items, items): query minus key
         shown = position < lengths.clamp(min=1)[:, None]  # there is always something to look at
-        ends = torch.zeros(batch, 1, 1, n, device=vectors.device).masked_fill(
-            ~shown[:, None, None], -torch.inf
-        )
+        ends = torch.zeros(batch, 1, 1, n, device=vectors.device).masked_fill(~shown[:, None, None], -torch.inf)
         mask = ends
         if self.causal:
             mask = ends + torch.zeros(n, n, device=vectors.device).masked_fill(distance < 0, -torch.inf)

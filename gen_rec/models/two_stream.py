@@ -37,17 +37,13 @@ class TwoStreamModel(nn.Module):
         n_items = next(iter(tries.values())).n_items
         self.items = ItemEmbedding(n_items, config.hidden_size, content if config.item_content else None)
         self.encoder = HistoryEncoder(config)
-        self.decoders = nn.ModuleDict(
-            {name: StreamDecoder(config, tries[name], content) for name in config.streams}
-        )
+        self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in config.streams})
 
     def encode(self, history: Tensor, lengths: Tensor, last_only: bool = True) -> Encoded:
         """history: (batch, items) int64, -1 after the end; otherwise as ``HistoryEncoder.forward``."""
         return self.encoder(self.items(history.clamp(min=0)), lengths, last_only)  # type: ignore[no-any-return]
 
-    def forward(
-        self, history: Tensor, lengths: Tensor, targets: Tensor, summary: bool
-    ) -> dict[str, StreamOutput]:
+    def forward(self, history: Tensor, lengths: Tensor, targets: Tensor, summary: bool) -> dict[str, StreamOutput]:
         """Score known targets in every stream.
 
         history: (batch, items) int64, oldest first, left-aligned

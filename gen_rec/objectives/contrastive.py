@@ -21,9 +21,7 @@ def cosine(predicted: Tensor, target: Tensor) -> Tensor:
     return 1.0 - functional.cosine_similarity(predicted, target, dim=-1)
 
 
-def info_nce(
-    predicted: Tensor, targets: Tensor, negatives: Tensor, table: Tensor, temperature: float
-) -> Tensor:
+def info_nce(predicted: Tensor, targets: Tensor, negatives: Tensor, table: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of the target among sampled items, by cosine over temperature.
 
     predicted: (n, e)

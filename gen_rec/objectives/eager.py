@@ -59,9 +59,7 @@ class EagerObjective(nn.Module):
         """
         outputs = self.model(batch.history, batch.lengths, batch.targets, self.use_summary)
         targets = batch.targets[batch.targets >= 0]  # (n,)
-        share = len(targets) / (
-            n_targets or len(targets)
-        )  # turns a mean over this batch into the step's part
+        share = len(targets) / (n_targets or len(targets))  # turns a mean over this batch into the step's part
         terms: dict[str, Tensor] = {}
         reduce = torch.sum if self.config.generation_reduction == "sum" else torch.mean
         for name, output in outputs.items():

@@ -179,9 +179,7 @@ def _user(user: Mapping[str, Any]) -> dict[str, Any]:
     """One user for the page, with the place of the target in every list."""
     missing = [key for key in ("user_id", "history", "target", "lists") if key not in user]
     if missing:
-        raise ValueError(
-            f"a user of the report has no {', '.join(missing)}; found {', '.join(map(str, user))}"
-        )
+        raise ValueError(f"a user of the report has no {', '.join(missing)}; found {', '.join(map(str, user))}")
     lists = []
     for method, titles in user["lists"].items():
         given = user.get("hit", {}).get(method, True)

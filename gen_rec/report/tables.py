@@ -192,9 +192,7 @@ def json_tables(value: dict[str, Any], caption: str = "") -> list[Table]:
 
 
 def _is_nested(value: Any) -> bool:
-    return bool(value) and (
-        isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict))
-    )
+    return bool(value) and (isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict)))
 
 
 def _scalar(value: Any) -> str:

@@ -39,9 +39,7 @@ def make_accelerator(config: Config) -> Accelerator:
 
 def catalogue(dataset: Dataset) -> pl.DataFrame:
     """What a recommender knows of its items: id, title, interactions in training."""
-    return dataset.items.select(c.ITEM_ID, c.TITLE).with_columns(
-        pl.Series("train_count", dataset.train_counts())
-    )
+    return dataset.items.select(c.ITEM_ID, c.TITLE).with_columns(pl.Series("train_count", dataset.train_counts()))
 
 
 def training_rows(dataset: Dataset, config: Config) -> TrainingRows:

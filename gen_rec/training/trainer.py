@@ -163,8 +163,7 @@ class Trainer:
         mine = share_of(rows, accelerator.process_index, accelerator.num_processes)
         parts = [mine[i : i + config.batch_size] for i in range(0, len(mine), config.batch_size)]
         batches = [
-            Batch(*(torch.from_numpy(a).to(accelerator.device) for a in self.rows.batch(part)))
-            for part in parts
+            Batch(*(torch.from_numpy(a).to(accelerator.device) for a in self.rows.batch(part))) for part in parts
         ]
         count = sum(int((batch.targets >= 0).sum()) for batch in batches)
         shared = torch.tensor([count, stop_wanted], dtype=torch.float64, device=accelerator.device)
@@ -239,9 +238,7 @@ class Trainer:
     def _checkpoint_due(self) -> bool:
         due = time.perf_counter() - self._last_checkpoint > 60 * self.config.checkpoint_minutes
         shared = torch.tensor([due], dtype=torch.float32, device=self.accelerator.device)
-        return (self.accelerator.num_processes == 1 and due) or bool(
-            self.accelerator.reduce(shared, "max").item()
-        )
+        return (self.accelerator.num_processes == 1 and due) or bool(self.accelerator.reduce(shared, "max").item())
 
     def _save(self) -> None:
         """Write a checkpoint beside the last one and put it in its place."""

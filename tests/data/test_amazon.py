@@ -122,9 +122,7 @@ def old(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "names", [("reviews_X_5.json.gz", "meta_X.json.gz"), ("reviews_X.json", "meta_X.json")]
-)
+@pytest.mark.parametrize("names", [("reviews_X_5.json.gz", "meta_X.json.gz"), ("reviews_X.json", "meta_X.json")])
 def test_2014(tmp_path: Path, names: tuple[str, str]) -> None:
     write(tmp_path / names[0], json_lines(OLD_REVIEWS))
     write(tmp_path / names[1], literals(META_2014))
@@ -203,9 +201,7 @@ def test_2023_ready_made_split_is_the_whole(tmp_path: Path) -> None:
     assert rows(raw) == NEW_ROWS
     assert raw.items is None
     (tmp_path / "X.valid.csv").unlink()
-    with pytest.raises(
-        DataError, match=r"X\.test\.csv, X\.train\.csv; expected one category in the amazon-2023"
-    ):
+    with pytest.raises(DataError, match=r"X\.test\.csv, X\.train\.csv; expected one category in the amazon-2023"):
         read(tmp_path)
 
 
@@ -232,9 +228,7 @@ def test_what_is_harmless_is_forgiven(old: Path) -> None:
         OLD_REVIEWS[1] | {"unixReviewTime": "1100000000"},
         OLD_REVIEWS[2] | {"asin": 7},
     ]
-    text = (
-        json_lines(odd).replace("\n", "\r\n\n").removesuffix("\r\n\n")
-    )  # blank lines, and no line end at the end
+    text = json_lines(odd).replace("\n", "\r\n\n").removesuffix("\r\n\n")  # blank lines, and no line end at the end
     write(old / "reviews_Dance_5.json.gz", text)
     assert rows(read(old)) == [OLD_ROWS[0], OLD_ROWS[1], ("A1", "7", 1252800000)]
 
@@ -374,9 +368,7 @@ def test_which_files(tmp_path: Path, old: Path, caplog: pytest.LogCaptureFixture
         read(old)
     assert rows(read(old, source="amazon-2023")) == NEW_ROWS
     write(old / "reviews_Dance.json", json_lines(OLD_REVIEWS))
-    with pytest.raises(
-        DataError, match=r"the review files reviews_Dance\.json, reviews_Dance_5\.json; expected one"
-    ):
+    with pytest.raises(DataError, match=r"the review files reviews_Dance\.json, reviews_Dance_5\.json; expected one"):
         read(old, source="amazon-2014")
     for name in ("a", "b"):
         write(old / f"meta_{name}.jsonl", json_lines(META_2023))

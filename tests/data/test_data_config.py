@@ -48,7 +48,5 @@ def test_bad_table_settings(settings, message):
 
 
 def test_window_is_in_unix_seconds():
-    config = DataConfig(
-        date_from="2019-01-01", date_to="2019-01-01T01:00:00+01:00".replace("01:00:00", "02:00:00")
-    )
+    config = DataConfig(date_from="2019-01-01", date_to="2019-01-01T01:00:00+01:00".replace("01:00:00", "02:00:00"))
     assert config.window == (1_546_300_800, 1_546_304_400)

@@ -161,9 +161,7 @@ def test_a_run_killed_before_the_rename_needs_no_request(server: Server, tmp_pat
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    "note", [None, "{", '{"url": "http://elsewhere", "validator": "x", "total": 3}', "[]"]
-)
+@pytest.mark.parametrize("note", [None, "{", '{"url": "http://elsewhere", "validator": "x", "total": 3}', "[]"])
 def test_a_part_of_unknown_origin_is_thrown_away(server: Server, tmp_path: Path, note: str | None) -> None:
     (tmp_path / "file.bin.part").write_bytes(b"something else")
     if note is not None:
@@ -239,9 +237,7 @@ def test_503_twice_then_success(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_back_off_doubles_and_heeds_the_server(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_back_off_doubles_and_heeds_the_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("gen_rec.data.download.time.sleep", waits.append)
     server.faults = ["500", "502", "504"]
@@ -260,9 +256,7 @@ def test_404_is_final(server: Server, tmp_path: Path) -> None:
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"127\.0\.0\.1:9/x: 2 tries in a row failed at 0 bytes.*ConnectionError"
-    ):
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/x: 2 tries in a row failed at 0 bytes.*ConnectionError"):
         download("http://127.0.0.1:9/x", tmp_path / "x", **QUICK | {"retries": 1})
     assert nothing_left(tmp_path)
 
@@ -309,9 +303,7 @@ def test_gzip_stays_gzip_and_an_error_page_is_none(server: Server, tmp_path: Pat
     assert not (tmp_path / "b.gz").exists()
 
 
-def test_a_full_disk_is_said_before_it_is_full(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_before_it_is_full(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free = 1000
 
@@ -335,9 +327,7 @@ def test_a_set_appears_as_a_whole(server: Server, tmp_path: Path) -> None:
     sets = {"tiny": PublicSet((f"{server.url}/{{name}}_5.gz", f"{server.url}/meta_{{name}}.gz"), "a page")}
     zipped = gzip.compress(b"x")
     server.files = {"/Toys_5.gz": zipped}
-    with pytest.raises(
-        DataError, match=r"could not be downloaded.*meta_Toys\.gz.*404.*put the files at"
-    ) as caught:
+    with pytest.raises(DataError, match=r"could not be downloaded.*meta_Toys\.gz.*404.*put the files at") as caught:
         download_set("tiny/Toys", tmp_path, sets, **QUICK)
     assert str(tmp_path / "tiny" / "Toys") in str(caught.value)
     assert not (tmp_path / "tiny" / "Toys").exists()

@@ -54,11 +54,7 @@ def histories(dataset: Dataset) -> dict[str, list[str]]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_by_hand(tmp_path):
@@ -120,9 +116,7 @@ def test_date_window_and_temporal_split(tmp_path):
     assert dataset.cases("valid").lengths.tolist() == [0, 0]  # both are new
     assert dataset.cases("test").target.tolist() == [2]
     assert summary["split_cuts"] == (9, 30)
-    with pytest.raises(
-        DataError, match=r"no interaction lies in the window from 2000-01-01 to None \(timestamps run"
-    ):
+    with pytest.raises(DataError, match=r"no interaction lies in the window from 2000-01-01 to None \(timestamps run"):
         run(tmp_path, date_from="2000-01-01")
 
 

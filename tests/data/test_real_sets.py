@@ -53,7 +53,6 @@ def test_beauty_in_detail(tmp_path):
     dataset = Dataset.load(tmp_path)
     assert dataset.item_ids[:2].tolist() == ["B004756YJA", "B004ZT0SSG"]
     assert dataset.texts[0] == (
-        "OPI Nail Lacquer, Simmer and Shimmer, 0.5-Fluid Ounce. Brand: OPI. "
-        "Beauty > Makeup > Nails > Nail Polish"
+        "OPI Nail Lacquer, Simmer and Shimmer, 0.5-Fluid Ounce. Brand: OPI. Beauty > Makeup > Nails > Nail Polish"
     )
     assert not any("Unknown" in text for text in dataset.texts)

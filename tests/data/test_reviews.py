@@ -65,9 +65,7 @@ def test_the_fast_way_and_the_slow_way_agree(path: Path, rows: list[dict[str, An
 
 @pytest.mark.parametrize(("piece", "block"), [(700, 1000), (1, 1), (1 << 20, 1 << 25)])
 def test_many_blocks_are_as_one(path: Path, piece: int, block: int) -> None:
-    many: list[dict[str, Any]] = [
-        {"u": f"Ü{n}", "i": "b", "t": n, "text": "x" * (n % 90)} for n in range(300)
-    ]
+    many: list[dict[str, Any]] = [{"u": f"Ü{n}", "i": "b", "t": n, "text": "x" * (n % 90)} for n in range(300)]
     many[200]["t"] = "200"  # so that one block is read the slow way
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in many).encode()))
     with mock.patch.multiple(reviews, PIECE_BYTES=piece, BLOCK_BYTES=block):

@@ -161,7 +161,5 @@ def test_not_utf8(tmp_path, zipped):
     folder = write(tmp_path)
     content = b'{"item_id": 1}\n{"item_id": 2, "title": "caf\xe9"}\n'
     (folder / "items.jsonl").write_bytes(gzip.compress(content) if zipped else content)
-    with pytest.raises(
-        DataError, match=r"items\.jsonl, line 2: the byte 0xe9 at offset 43 is not UTF-8; convert"
-    ):
+    with pytest.raises(DataError, match=r"items\.jsonl, line 2: the byte 0xe9 at offset 43 is not UTF-8; convert"):
         read_s3rec(folder)

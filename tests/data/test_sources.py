@@ -65,12 +65,8 @@ def test_a_missing_set_is_downloaded_and_built(tmp_path, monkeypatch):
         folder = root / "amazon-2014" / "Beauty"
         make(folder, "reviews_Beauty_5.json")
         review = '{{"reviewerID": "u", "asin": "{}", "overall": 5.0, "unixReviewTime": {}}}\n'
-        (folder / "reviews_Beauty_5.json").write_text(
-            "".join(review.format(asin, t) for t, asin in enumerate("abc"))
-        )
-        (folder / "meta_Beauty.json").write_text(
-            "".join(f"{{'asin': '{a}', 'title': 'T{a}'}}\n" for a in "abc")
-        )
+        (folder / "reviews_Beauty_5.json").write_text("".join(review.format(asin, t) for t, asin in enumerate("abc")))
+        (folder / "meta_Beauty.json").write_text("".join(f"{{'asin': '{a}', 'title': 'T{a}'}}\n" for a in "abc"))
         return folder
 
     monkeypatch.setattr(sources, "download_set", fetch)

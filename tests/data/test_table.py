@@ -155,9 +155,7 @@ def test_truncated_gzip(tmp_path, cut):
     text = HEADER + "".join(f"{i},{i * 7919 % 1000},{i}\n" for i in range(20_000))
     whole = gzip.compress(text.encode())
     (tmp_path / "interactions.csv.gz").write_bytes(whole[:-cut])
-    with pytest.raises(
-        DataError, match=r"interactions\.csv\.gz: the gzip file is truncated or broken after line"
-    ):
+    with pytest.raises(DataError, match=r"interactions\.csv\.gz: the gzip file is truncated or broken after line"):
         read(tmp_path)
 
 

@@ -53,9 +53,7 @@ def test_pieces():
 def test_columns_that_are_not_there():
     frame = pl.DataFrame({"item_id": ["1"], "title": ["Polish"]})
     assert item_texts(frame, DEFAULT_TEXT, lenient=True).to_list() == ["Polish"]
-    with pytest.raises(
-        DataError, match=r"^items\.csv: the template .* names the column 'brand'.*found item_id"
-    ):
+    with pytest.raises(DataError, match=r"^items\.csv: the template .* names the column 'brand'.*found item_id"):
         item_texts(frame, DEFAULT_TEXT, origin="items.csv")
 
 

@@ -133,16 +133,12 @@ def test_bad_businesses(folder: Path, businesses: list[Any], words: str) -> None
 
 
 def test_an_empty_window_says_what_there_is(folder: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"none of the 4 reviews \(2018-12-31 to 2019-12-31\).*date_from 2021-01-01"
-    ):
+    with pytest.raises(DataError, match=r"none of the 4 reviews \(2018-12-31 to 2019-12-31\).*date_from 2021-01-01"):
         read_yelp(DataConfig(date_from="2021-01-01"), folder)
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"none of the files yelp_academic_dataset_review\.json.*put it there"
-    ):
+    with pytest.raises(DataError, match=r"none of the files yelp_academic_dataset_review\.json.*put it there"):
         read_yelp(DataConfig(), tmp_path / "nowhere")
     (tmp_path / "yelp_dataset.tar").write_bytes(b"")
     with pytest.raises(DataError, match=r"unpack yelp_dataset\.tar there"):

@@ -89,9 +89,7 @@ def test_scores_equal_a_loop_over_the_formulas(score: str) -> None:
     expected = torch.stack([torch.stack([score_by_hand(model, h, c) for c in candidates]) for h in histories])
     torch.testing.assert_close(model(padded, real, torch.tensor(candidates)), expected)
     own = torch.tensor([[0, 13], [8, 8], [13, 0]])  # candidates of each row by itself
-    by_row = torch.stack(
-        [row[[candidates.index(int(c)) for c in ids]] for row, ids in zip(expected, own, strict=True)]
-    )
+    by_row = torch.stack([row[[candidates.index(int(c)) for c in ids]] for row, ids in zip(expected, own, strict=True)])
     torch.testing.assert_close(model(padded, real, own), by_row)
 
 
@@ -133,9 +131,7 @@ def test_one_pass_over_a_sequence_equals_its_prefixes_one_by_one(score: str) -> 
             target = int(items[row, prefix + 1])
             torch.testing.assert_close(positive[row, prefix], score_by_hand(model, history, target))
             for column, other in enumerate(negatives.tolist()):
-                torch.testing.assert_close(
-                    negative[row, prefix, column], score_by_hand(model, history, other)
-                )
+                torch.testing.assert_close(negative[row, prefix, column], score_by_hand(model, history, other))
 
 
 def test_the_future_does_not_reach_the_past() -> None:

@@ -99,9 +99,7 @@ def test_unseen_items_get_the_mean_or_what_their_text_says(
     centred = semantic[:40].astype(np.float64) - semantic[:40].mean(0, dtype=np.float64)
     penalty = 1.0 * np.square(centred).sum() / 5 / 100
     oracle = sklearn.Ridge(alpha=penalty).fit(semantic[:40].astype(np.float64), table[:40].astype(np.float64))
-    np.testing.assert_allclose(
-        from_text[40:], oracle.predict(semantic[40:].astype(np.float64)), rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(from_text[40:], oracle.predict(semantic[40:].astype(np.float64)), rtol=1e-4, atol=1e-6)
 
     without, info = train_din(four_tastes, config, seed=0)
     assert info["filled"] == "mean"
@@ -173,9 +171,7 @@ def test_validation_loss_is_the_mean_over_cases_scored_one_by_one(four_tastes: D
     model = make_din(four_tastes.n_items, config)
     cases = four_tastes.cases("valid")
     sampler = NegativeSampler(torch.from_numpy(four_tastes.train_counts()), 0.75)
-    validation = Validation(
-        cases, sampler, config, np.random.default_rng(0), torch.Generator().manual_seed(0)
-    )
+    validation = Validation(cases, sampler, config, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert len(validation) == 7
     chosen = np.sort(np.random.default_rng(0).permutation(len(cases.target))[:7])
     losses = []

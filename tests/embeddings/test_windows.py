@@ -19,9 +19,7 @@ def sequences_of(lists: list[list[int]]) -> Sequences:
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=30), min_size=1, max_size=8), st.integers(1, 7))
-def test_every_item_is_predicted_once_from_all_the_history_it_may_see(
-    lists: list[list[int]], most: int
-) -> None:
+def test_every_item_is_predicted_once_from_all_the_history_it_may_see(lists: list[list[int]], most: int) -> None:
     sequences = sequences_of(lists)
     start, length, first = cut_windows(sequences, most)
     predictions = []

@@ -33,9 +33,7 @@ def lists(cases, random_lists):
 
 
 def give(evaluator, lists, rows):
-    raw, filtered = (
-        {m: RankedLists(x.items[rows], x.scores[rows]) for m, x in part.items()} for part in lists
-    )
+    raw, filtered = ({m: RankedLists(x.items[rows], x.scores[rows]) for m, x in part.items()} for part in lists)
     evaluator.add(rows, raw, filtered)
 
 
@@ -154,9 +152,7 @@ def test_what_is_refused(cases, counts, lists):
     with pytest.raises(ValueError, match="rows must lie in"):
         evaluator.add(np.arange(N) + 1, raw, filtered)
     with pytest.raises(ValueError, match="same methods"):
-        evaluator.add(
-            np.arange(N), {"eager-fused": raw["eager-fused"]}, {"eager-fused": filtered["eager-fused"]}
-        )
+        evaluator.add(np.arange(N), {"eager-fused": raw["eager-fused"]}, {"eager-fused": filtered["eager-fused"]})
     outside = {m: RankedLists(x.items + 40, x.scores) for m, x in raw.items()}
     with pytest.raises(ValueError, match="outside the catalogue of 50"):
         evaluator.add(np.arange(N), outside, filtered)

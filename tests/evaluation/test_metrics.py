@@ -26,9 +26,7 @@ def test_means_equal_ranx_on_lists_without_ties(random_lists):
     items, scores = random_lists(n, n_items, 25, seed=1)
     target = np.random.default_rng(2).integers(0, n_items, n)
     qrels = ranx.Qrels({str(u): {str(target[u]): 1} for u in range(n)})
-    run = ranx.Run(
-        {str(u): {str(i): float(s) for i, s in zip(items[u], scores[u], strict=True)} for u in range(n)}
-    )
+    run = ranx.Run({str(u): {str(i): float(s) for i, s in zip(items[u], scores[u], strict=True)} for u in range(n)})
     expected = ranx.evaluate(qrels, run, metric_names())
     found = retrieval_metrics(target_ranks(items, scores, target))
     assert list(found) == metric_names()
@@ -40,9 +38,7 @@ def test_per_user_values_equal_ranx(random_lists):
     items, scores = random_lists(50, 30, 25, seed=3)
     target = np.random.default_rng(4).integers(0, 30, 50)
     qrels = ranx.Qrels({f"{u:02}": {str(target[u]): 1} for u in range(50)})
-    run = ranx.Run(
-        {f"{u:02}": {str(i): float(s) for i, s in zip(items[u], scores[u], strict=True)} for u in range(50)}
-    )
+    run = ranx.Run({f"{u:02}": {str(i): float(s) for i, s in zip(items[u], scores[u], strict=True)} for u in range(50)})
     expected = ranx.evaluate(qrels, run, ["ndcg@10", "recall@10"], return_mean=False)
     ranks = target_ranks(items, scores, target)
     np.testing.assert_allclose(ndcg_at(ranks, 10), expected["ndcg@10"], atol=1e-12)

@@ -107,9 +107,7 @@ def dict_beam(
             if level < depth - 1:
                 held = dict(sorted(grown.items(), key=lambda pair: (-pair[1], pair[0]))[:beams])
         banned = set() if exclude is None else set(exclude[row])
-        found = [
-            (-score, item_of[prefix]) for prefix, score in grown.items() if item_of[prefix] not in banned
-        ]
+        found = [(-score, item_of[prefix]) for prefix, score in grown.items() if item_of[prefix] not in banned]
         lists.append([item for _, item in sorted(found)[:k]])
     return lists
 

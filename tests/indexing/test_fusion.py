@@ -44,9 +44,7 @@ def asker(table: Tensor, asked: list[Tensor]):
 
     def score(items: Tensor) -> Tensor:
         asked.append(items)
-        return table.gather(1, items.clamp(min=0)).masked_fill(
-            items < 0, torch.nan
-        )  # its padding is never read
+        return table.gather(1, items.clamp(min=0)).masked_fill(items < 0, torch.nan)  # its padding is never read
 
     return score
 
@@ -56,8 +54,7 @@ def by_hand(a, b, table_a, table_b, method, weights, temperatures) -> list[dict[
     rows = []
     for row in range(ROWS):
         listed = [
-            {int(i): float(s) for i, s in zip(x.items[row], x.scores[row], strict=True) if i >= 0}
-            for x in (a, b)
+            {int(i): float(s) for i, s in zip(x.items[row], x.scores[row], strict=True) if i >= 0} for x in (a, b)
         ]
         used = list(weights)
         if method == "entropy":
@@ -66,9 +63,7 @@ def by_hand(a, b, table_a, table_b, method, weights, temperatures) -> list[dict[
                 p = np.exp(np.array([value / temperature for value in values.values()]))
                 p /= p.sum()
                 n = len(p)
-                peaks.append(
-                    0.0 if n == 0 else 1.0 if n == 1 else 1 + float((p * np.log(p)).sum()) / math.log(n)
-                )
+                peaks.append(0.0 if n == 0 else 1.0 if n == 1 else 1 + float((p * np.log(p)).sum()) / math.log(n))
             raw = [weight * max(peak, 0.0) for weight, peak in zip(weights, peaks, strict=True)]
             if sum(raw) > 1e-6:
                 used = [sum(weights) * value / sum(raw) for value in raw]
@@ -99,11 +94,8 @@ def test_agrees_with_the_rule_by_hand(case, method, k, weights, temperatures):
     a, b, table_a, table_b = case
     asked_a: list[Tensor] = []
     asked_b: list[Tensor] = []
-    flat = (
-        method == "entropy"
-        and all(  # both lists flat to rounding: the weights are a matter of the last bit
-            bool((peakedness(x.scores / t) < 1e-4).any()) for x, t in zip((a, b), temperatures, strict=True)
-        )
+    flat = method == "entropy" and all(  # both lists flat to rounding: the weights are a matter of the last bit
+        bool((peakedness(x.scores / t) < 1e-4).any()) for x, t in zip((a, b), temperatures, strict=True)
     )
     result = fuse(a, b, method, k, asker(table_a, asked_a), asker(table_b, asked_b), weights, temperatures)
     assert all(tensor.shape == (ROWS, k) for tensor in result)
@@ -164,9 +156,7 @@ def test_a_weight_of_zero_silences_a_stream():
 
 
 def test_peakedness():
-    lists = torch.tensor(
-        [[0.0, 0.0, 0.0], [0.0, -INF, -INF], [-INF] * 3, [0.0, -50.0, -50.0], [1.0, 1.0, -INF]]
-    )
+    lists = torch.tensor([[0.0, 0.0, 0.0], [0.0, -INF, -INF], [-INF] * 3, [0.0, -50.0, -50.0], [1.0, 1.0, -INF]])
     np.testing.assert_allclose(peakedness(lists), [0.0, 1.0, 0.0, 1.0, 0.0], atol=1e-6)
 
 
@@ -181,9 +171,7 @@ def test_equally_peaked_streams_are_summed_and_a_flat_one_is_ignored():
     torch.testing.assert_close(equal.scores, fuse(sure, same, "sum", 2, unused, unused).scores)
     led = fuse(sure, flat, "entropy", 2, unused, unused)
     np.testing.assert_allclose(led.scores[0], 2 * np.log([0.9, 0.1]), rtol=1e-4)
-    np.testing.assert_allclose(
-        fuse(flat, flat, "entropy", 2, unused, unused).scores[0], 2 * np.log([0.5] * 2)
-    )
+    np.testing.assert_allclose(fuse(flat, flat, "entropy", 2, unused, unused).scores[0], 2 * np.log([0.5] * 2))
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,16 +20,12 @@ from indexing.ranking import ranked, top_k
 )
 def test_ties_at_the_cut_go_to_the_smallest_key(rows, k, seed):
     scores = torch.tensor(rows)
-    keys = torch.stack(
-        [torch.randperm(9, generator=torch.Generator().manual_seed(seed + r)) for r in range(len(rows))]
-    )
+    keys = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(seed + r)) for r in range(len(rows))])
     for used, given_keys in ((None, torch.arange(9).expand_as(keys)), (keys.__getitem__, keys)):
         values, columns = top_k(scores, k, used)
         assert torch.equal(values, scores.gather(1, columns))
         for row in range(len(rows)):
-            pairs = sorted(
-                (-float(s), int(key)) for s, key in zip(scores[row], given_keys[row], strict=True)
-            )[:k]
+            pairs = sorted((-float(s), int(key)) for s, key in zip(scores[row], given_keys[row], strict=True))[:k]
             best = [pair for pair in pairs if pair[0] < torch.inf]  # which -inf are taken is left open
             found = [(-float(scores[row, c]), int(given_keys[row, c])) for c in columns[row]]
             assert sorted(pair for pair in found if pair[0] < torch.inf) == best

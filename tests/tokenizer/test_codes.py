@@ -18,9 +18,7 @@ def some_codes(n: int = 60, k: int = 4, method: str = "balanced", seed: int = 0,
 def test_lookups_agree_with_a_dict(data: st.DataObject, depth: int, width: int) -> None:
     row = st.tuples(*[st.integers(0, width - 1)] * depth)
     rows = data.draw(st.lists(row, min_size=1, max_size=30, unique=True))
-    asked = np.array(
-        data.draw(st.lists(st.tuples(*[st.integers(-2, width + 1)] * depth), min_size=1, max_size=20))
-    )
+    asked = np.array(data.draw(st.lists(st.tuples(*[st.integers(-2, width + 1)] * depth), min_size=1, max_size=20)))
     codes = Codes(np.array(rows), (width,) * depth)
     where = {code: item for item, code in enumerate(rows)}
     assert codes.items_of(asked).tolist() == [where.get(tuple(code), -1) for code in asked.tolist()]

@@ -54,9 +54,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "amazon-2014": Layout(
-        re.compile(r"reviews_.+\.json"), ".json", OLD_FIELDS, "brand", "categories", literals=True
-    ),
+    "amazon-2014": Layout(re.compile(r"reviews_.+\.json"), ".json", OLD_FIELDS, "brand", "categories", literals=True),
     "amazon-2018": Layout(
         re.compile(r"(?!meta_|reviews_).+\.json"), ".json", OLD_FIELDS, "brand", "category", literals=False
     ),
@@ -85,16 +83,12 @@ def read_amazon(config: DataConfig, folder: str | Path) -> RawData:
     interactions = read_reviews(reviews, layout.fields, config)
     wanted = set(interactions["item_id"].unique())
     origin = " and ".join(str(path) for path in reviews)
-    description = f"Amazon reviews, {name.removeprefix('amazon-')} layout, " + ", ".join(
-        path.name for path in reviews
-    )
+    description = f"Amazon reviews, {name.removeprefix('amazon-')} layout, " + ", ".join(path.name for path in reviews)
     if metadata is None:
         logger.warning("%s: no meta_*%s here, so items have no title and no text", folder, layout.metadata)
         return RawData(interactions, None, description, origins=(origin, "no metadata"), locate=kept_place)
     items, lines = _read_metadata(metadata, layout, wanted, config.list_separator)
-    logger.info(
-        "%s: %d reviews of %d items, metadata of %d", folder, len(interactions), len(wanted), len(items)
-    )
+    logger.info("%s: %d reviews of %d items, metadata of %d", folder, len(interactions), len(wanted), len(items))
     return RawData(
         interactions,
         items,
@@ -158,15 +152,11 @@ def _find_metadata(folder: Path, layout: Layout) -> Path | None:
         if stem.startswith("meta_") and stem.endswith(layout.metadata)
     }
     if len(found) > 1:
-        raise DataError(
-            f"{folder}: the metadata files {', '.join(found)}; expected one, keep that of the category"
-        )
+        raise DataError(f"{folder}: the metadata files {', '.join(found)}; expected one, keep that of the category")
     return next(iter(found.values()), None)
 
 
-def _read_metadata(
-    path: Path, layout: Layout, wanted: set[str], separator: str
-) -> tuple[pl.DataFrame, list[int]]:
+def _read_metadata(path: Path, layout: Layout, wanted: set[str], separator: str) -> tuple[pl.DataFrame, list[int]]:
     """The wanted items and the line of each; of rows that are the same throughout (2018 has many), the
     first."""
     lines: dict[tuple[str, ...], int] = {}
@@ -247,8 +237,7 @@ def _flat(where: str, key: str, value: Any) -> Iterator[str]:
         yield str(value)
     else:
         raise DataError(
-            f"{where}: {key!r} holds {shorten(repr(value))}; expected text or a list of texts, "
-            "mend or remove the line"
+            f"{where}: {key!r} holds {shorten(repr(value))}; expected text or a list of texts, mend or remove the line"
         )
 
 

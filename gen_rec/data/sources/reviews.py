@@ -180,9 +180,7 @@ def _read_csv(block: bytes, header: list[str], names: list[str]) -> pl.DataFrame
 
 def _if_whole(frame: pl.DataFrame) -> pl.DataFrame | None:
     """The frame, or None when a value is missing or an id is empty."""
-    missing = sum(frame.null_count().row(0)) + sum(
-        (frame[name] == "").sum() for name in ("user_id", "item_id")
-    )
+    missing = sum(frame.null_count().row(0)) + sum((frame[name] == "").sum() for name in ("user_id", "item_id"))
     return None if missing else frame
 
 
@@ -290,8 +288,7 @@ def _time(where: str, fields: ReviewFields, value: Any) -> int:
             "date": "a date such as '2019-03-01 12:30:00'",
         }[fields.clock]
         raise DataError(
-            f"{where}: {fields.time!r} is {shorten(repr(value))}; expected {expected}, "
-            "mend or remove the line"
+            f"{where}: {fields.time!r} is {shorten(repr(value))}; expected {expected}, mend or remove the line"
         ) from None
 
 

@@ -31,9 +31,7 @@ def read_s3rec(folder: Path) -> RawData:
     """Read a folder of sequences. Raises DataError with file and line for what does not fit together."""
     path = find_file(folder, "sequences.txt")
     if path is None:
-        raise DataError(
-            f"{folder}: there is no sequences.txt or sequences.txt.gz; put it there or change data.source"
-        )
+        raise DataError(f"{folder}: there is no sequences.txt or sequences.txt.gz; put it there or change data.source")
     users, lengths, item_numbers, lines = _read_sequences(path)
     clock, timestamps = _read_times(folder, path, users, lengths, lines)
     items, id_of, item_lines, items_path = _read_items(folder)
@@ -127,8 +125,7 @@ def _read_times(
             )
         if path == gaps and min(times) < 0:
             raise DataError(
-                f"{path}, line {number}: found the gap {min(times)}, expected none below 0 "
-                "(lists are oldest first)"
+                f"{path}, line {number}: found the gap {min(times)}, expected none below 0 (lists are oldest first)"
             )
         values.extend(times)
     array = np.array(values, dtype=np.int64)
@@ -150,14 +147,11 @@ def _read_items(folder: Path) -> tuple[pl.DataFrame | None, dict[int, str], list
         item_number = item.get(c.ITEM_ID)
         if isinstance(item_number, bool) or not str(item_number).isdecimal():
             raise DataError(
-                f"{path}, line {number}: found item_id {item_number!r}, expected the item's "
-                "number in the sequences"
+                f"{path}, line {number}: found item_id {item_number!r}, expected the item's number in the sequences"
             )
         rows.append((int(str(item_number)), number, item))
     rows.sort(key=lambda row: row[0])  # stable: duplicates stay in file order
-    external = next(
-        (name for name in EXTERNAL_IDS if rows and all(item.get(name) for _, _, item in rows)), None
-    )
+    external = next((name for name in EXTERNAL_IDS if rows and all(item.get(name) for _, _, item in rows)), None)
     id_of = {number: str(item[external]) if external else str(number) for number, _, item in rows}
     names = list(dict.fromkeys(name for _, _, item in rows for name in item))
     frame = {c.ITEM_ID: pl.Series([str(item[external or c.ITEM_ID]) for _, _, item in rows], dtype=pl.String)}

@@ -62,13 +62,10 @@ def find_table(name: str | None, folder: Path | None, kind: str) -> Path | None:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise DataError(
-            f"data.table.{kind}: there is no file {' or '.join(map(str, places))}; put it "
-            "there or correct the name"
+            f"data.table.{kind}: there is no file {' or '.join(map(str, places))}; put it there or correct the name"
         )
     if not found.name.endswith(SUFFIXES):
-        raise DataError(
-            f"data.table.{kind}: {found} ends in none of {', '.join(SUFFIXES)}; rename or convert the file"
-        )
+        raise DataError(f"data.table.{kind}: {found} ends in none of {', '.join(SUFFIXES)}; rename or convert the file")
     return found
 
 
@@ -94,11 +91,7 @@ def _interactions(path: Path, table: TableConfig) -> tuple[pl.LazyFrame, pl.Data
     )
     empty = [pl.col(name).is_null() | (pl.col(name) == "") for name in (c.USER_ID, c.ITEM_ID)]
     far = pl.col(c.TIMESTAMP).abs() > _YEAR_10000
-    suspects = (
-        lazy.with_row_index("row")
-        .filter(pl.any_horizontal(*empty, pl.col(c.TIMESTAMP).is_null(), far))
-        .head(1)
-    )
+    suspects = lazy.with_row_index("row").filter(pl.any_horizontal(*empty, pl.col(c.TIMESTAMP).is_null(), far)).head(1)
     found = _reading(path, table, lambda: suspects.collect(engine="streaming"))
     if len(found):
         raise _bad_row(path, table, found.row(0, named=True))
