@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from gen_rec import inference, stages
 from gen_rec.config import Config, to_yaml
@@ -44,7 +45,7 @@ def make_parser(command: str) -> ArgumentParser:
         parser.add_argument("--split", choices=["valid", "test"], default="test", help="whose targets")
     if command == "recommend":
         parser.add_argument("--histories", type=str, default=None, help="file of histories, or - for standard input")
-        parser.add_argument("--k", type=int, default=10, help="items a history")
+        parser.add_argument("--k", type=PositiveInt, default=10, help="items a history")
         parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
         parser.add_argument("--out", type=str, default=None, help=".parquet, .csv or .jsonl; in the run by default")
     return parser
@@ -64,9 +65,16 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
         elif command == "demo":
             arguments = ["--config", str(DEMO_CONFIG), *arguments]
     values = parser.parse_args(arguments)
-    built = parser.instantiate_classes(values)
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before jsonargparse 4.49
+    try:
+        built = build(values)
+    except ValueError as error:  # a setting that its own class refuses; the text names it
+        parser.error(str(error))
     names = Config.__dataclass_fields__
-    return Config(**{name: built[name] for name in names}), built
+    try:
+        return Config(**{name: built[name] for name in names}), built
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def parse_config(arguments: Sequence[str]) -> Config:
@@ -139,14 +147,10 @@ def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> N
 def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
     run = Run(config.run)
     recommender = inference.load_recommender(config, run)
-    users: list[str] | None
     if options.histories is None:
         histories, users = inference.histories_of(Dataset.load(run.data), options.split)
-    elif options.histories == "-":
-        histories, users = inference.read_histories(sys.stdin, "standard input")
     else:
-        with open(options.histories, encoding="utf-8") as file:
-            histories, users = inference.read_histories(file, options.histories)
+        histories, users = inference.open_histories(options.histories)
     out = Path(options.out) if options.out else run.recommendations
     rows = inference.write_recommendations(recommender, histories, users, options.k, options.filter_seen, out)
     print(f"{out}: {rows} rows for {len(histories)} histories")

@@ -9,5 +9,5 @@ class DataError(GenRecError):
     """Input data that cannot be used as it is."""
 
 
-class MissingExtra(GenRecError):
+class MissingExtra(GenRecError):  # noqa: N818 - what it is, not that it is an error, is the point
     """An optional dependency is needed and not installed."""

@@ -8,6 +8,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from gen_rec.data.interactions import Dataset
+from gen_rec.errors import DataError
 from gen_rec.evaluation.config import EvaluationConfig
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
@@ -54,8 +55,11 @@ def evaluate_model(
 
     max_users:            evaluate only so many cases, drawn once with a fixed seed; 0 takes all
     process, n_processes: each process searches its share; all of them return the whole evaluation
+    raises DataError where the split holds no case.
     """
     cases = dataset.cases(split)
+    if not len(cases):
+        raise DataError(f"the {split} split has no interaction; see data.split, or give users three interactions")
     rows = np.arange(len(cases))
     if max_users and max_users < len(rows):
         rows = np.sort(np.random.default_rng(0).choice(rows, max_users, replace=False))
@@ -66,6 +70,7 @@ def evaluate_model(
             evaluator.add(batch, as_methods(raw), as_methods(filtered))
             bar.update(len(batch))
     if n_processes > 1:
-        for state in gather_object([evaluator.state()]):
-            evaluator.merge(state)
+        for other, state in enumerate(gather_object([evaluator.state()])):
+            if other != process:
+                evaluator.merge(state)
     return evaluator.finish(partial=len(rows) < len(cases))

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -42,6 +44,7 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     """Score a split and write ``metrics.json`` (``metrics_valid.json``) and the rank of every user's target.
 
     returns one result of the protocol for each ranking: the streams' own and the fused one.
+    raises  DataError where the split holds no case.
     """
     run = Run(config.run)
     recommender = load_recommender(config, run)
@@ -78,18 +81,33 @@ def text_encoder(run: Run) -> str:
 
 
 def histories_of(dataset: Dataset, split: Split) -> tuple[list[list[str]], list[str]]:
-    """External histories and user ids of a split's cases."""
+    """External histories and user ids of a split's cases. raises DataError where it has none."""
     cases, ids = dataset.cases(split), dataset.item_ids
+    if not len(cases):
+        raise DataError(f"the {split} split has no interaction; see data.split, or give histories (--histories)")
     return [list(ids[cases[i]]) for i in range(len(cases))], list(dataset.user_ids[cases.user])
 
 
-def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str] | None]:
+def open_histories(path: str) -> tuple[list[list[str]], list[str]]:
+    """``read_histories`` of a file, or of standard input where ``path`` is ``-``."""
+    if path == "-":
+        return read_histories(sys.stdin, "standard input")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return read_histories(file, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of histories, or -") from error
+
+
+def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str]]:
     """Histories from text, one a line: JSON (a list of item ids, or ``{"user_id": ..., "history": [...]}``), or item
-    ids between blanks. Blank lines are skipped. raises DataError with the line.
+    ids between blanks. Blank lines are skipped; a user without a name is called by the number of the history, from 0.
+
+    raises DataError with the line.
     """
     histories: list[list[str]] = []
     users: list[str] = []
-    for number, line in enumerate(file, 1):
+    for number, line in _numbered(file, name):
         if not line.strip():
             continue
         user, history = str(len(histories)), line.split()
@@ -102,7 +120,8 @@ def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str]
                     '"user_id" and "history", or ids between blanks'
                 ) from error
             if isinstance(value, dict):
-                user, value = str(value.get("user_id", user)), value.get("history")
+                named, value = value.get("user_id"), value.get("history")
+                user = user if named is None else str(named)
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise DataError(
                     f'{name}, line {number}: expected a list of item ids as strings, as in ["a", "b"] or '
@@ -116,29 +135,35 @@ def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str]
     return histories, users
 
 
+def _numbered(file: IO[str], name: str) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        for number, line in enumerate(file, 1):
+            yield number, line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}, after line {number}: not UTF-8 text ({error.reason}); convert it") from error
+
+
 def write_recommendations(
     recommender: Recommender,
     histories: list[list[str]],
-    users: list[str] | None,
+    users: list[str],
     k: int,
     filter_seen: bool,
     out: Path,
 ) -> int:
     """Ranked lists as Parquet (CSV or JSON lines by the suffix), batch by batch, whole or not at all; their rows."""
     frames = recommender.recommend_batches(histories, k, filter_seen, users)
+    empty = recommender.recommend([])  # gives the columns, whatever there is to write
     rows = 0
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
-            writer = None
-            for frame in frames:
-                table = frame.drop("title").to_arrow()
-                writer = writer or pq.ParquetWriter(temporary, table.schema)
-                writer.write_table(table)
-                rows += len(frame)
-            if writer is not None:
-                writer.close()
+            with pq.ParquetWriter(temporary, empty.drop("title").to_arrow().schema) as writer:
+                for frame in frames:
+                    writer.write_table(frame.drop("title").to_arrow())
+                    rows += len(frame)
         else:
-            table = pl.concat(list(frames))
+            table = pl.concat([empty, *frames])
             rows = len(table)
             table.write_csv(temporary) if out.suffix == ".csv" else table.write_ndjson(temporary)
     return rows

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gen_rec.data.interactions import Sequences, offsets_of
@@ -90,7 +92,7 @@ class Recommender(
                      log-probabilities (the fused one as ``search.fusion`` says), best first.
         """
         frames = list(self.recommend_batches(histories, k, filter_seen, user_ids))
-        return pl.concat(frames) if frames else _frame([], np.empty((0, 0)), self.items, {})
+        return pl.concat(frames) if frames else _frame([], np.empty((0, 0), dtype=np.int64), self.items, {})
 
     def recommend_batches(
         self,
@@ -135,7 +137,7 @@ class Recommender(
         longest = max(1, int(some.lengths.max()))
         seen = torch.from_numpy(some.last(longest)[0]).to(device) if filter_seen else None
         history, lengths = some.last(min(longest, self.model.config.max_history))
-        wanted = k + (longest if filter_seen else 0)
+        wanted = min(self.n_items, k + (longest if filter_seen else 0))
         config = SearchConfig(**{**asdict(self.search), "beams": max(self.search.beams, wanted)})
         (found,) = search(
             self.model,
@@ -186,7 +188,7 @@ class Recommender(
         """Load from a folder (a run's, or that of its model) or by its name on the hub.
 
         kwargs: ``revision``, ``token``, ``cache_dir``, ``force_download``, ``local_files_only``, as in huggingface_hub
-        raises  GenRecError where a folder is not a recommender.
+        raises  GenRecError where a folder is not a recommender, or a name cannot be had from the hub.
         """
         folder = Path(pretrained_model_name_or_path)
         if folder.is_dir():
@@ -194,25 +196,38 @@ class Recommender(
             return cls._load(inner if (inner / CONFIG_FILE).is_file() else folder)
         if folder.is_absolute() or str(pretrained_model_name_or_path).startswith("."):
             raise GenRecError(f"{folder}: there is no such folder; train first, or give a name on the hub")
-        return cls._load(Path(snapshot_download(str(pretrained_model_name_or_path), **kwargs)))
+        try:
+            found = snapshot_download(str(pretrained_model_name_or_path), **kwargs)
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise GenRecError(
+                f"{folder}: there is no such folder, and the hub did not give it ({error}); train first, or check the "
+                "name"
+            ) from error
+        return cls._load(Path(found))
 
     @classmethod
     def _load(cls, folder: Path) -> "Recommender":
         missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE) if not (folder / name).is_file()]
         if missing:
             raise GenRecError(f"{folder}: not a saved recommender, {', '.join(missing)} is missing; train first")
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        try:
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise GenRecError(f"{folder / CONFIG_FILE}: not JSON ({error}); save it again") from error
         if config.get("format") != FORMAT:
             raise GenRecError(
                 f"{folder / CONFIG_FILE}: format {config.get('format')!r}, this gen_rec reads {FORMAT}; "
                 "save it again with the same version"
             )
-        shape = ModelConfig(**config["model"])
-        codes = {stream: Codes.load(folder / f"codes_{stream}") for stream in shape.streams}
-        weights = load_file(folder / WEIGHTS_FILE)
-        items = pl.read_parquet(folder / ITEMS_FILE)
-        recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
-        recommender.model.load_state_dict(weights)
+        try:
+            shape = ModelConfig(**config["model"])
+            codes = {stream: Codes.load(folder / f"codes_{stream}") for stream in shape.streams}
+            weights = load_file(folder / WEIGHTS_FILE)
+            items = pl.read_parquet(folder / ITEMS_FILE)
+            recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
+            recommender.model.load_state_dict(weights)
+        except (SafetensorError, pl.exceptions.PolarsError, OSError, ValueError, RuntimeError, TypeError) as error:
+            raise GenRecError(f"{folder}: not a whole recommender of this version ({error}); save it again") from error
         return recommender
 
 

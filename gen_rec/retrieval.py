@@ -13,7 +13,7 @@ from gen_rec.data.interactions import Sequences, offsets_of, ranges
 from gen_rec.models.scoring import StreamScorer, stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
 from indexing import Fused, Ranked, beam_search, exact_scores, fuse, score_items
-from indexing.ranking import ranked, top_k
+from indexing.ranking import checked_exclude, ranked, top_k
 
 
 @dataclass
@@ -65,7 +65,10 @@ def search(
     k:        length of the lists
     excludes: each None or (rows, m) int64, -1 for nothing: items that may not be returned
     returns   one result for each of ``excludes``.
+    raises    ValueError for k < 1, and for excluded items of other rows or outside the catalogue.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     was_training = model.training
     model.eval()
     try:
@@ -88,7 +91,7 @@ def _beam(
     excludes: Sequence[Tensor | None],
     config: SearchConfig,
 ) -> list[Rankings]:
-    tries = {name: decoder.trie for name, decoder in model.decoders.items()}
+    tries = {name: decoder.trie for name, decoder in model.streams.items()}
     results = []
     for exclude in excludes:
         lists = {name: beam_search(scorer, tries[name], config.beams, k, exclude) for name, scorer in scorers.items()}
@@ -118,15 +121,13 @@ def _exact(
     config: SearchConfig,
 ) -> list[Rankings]:
     whole = {
-        name: exact_scores(scorer, model.decoders[name].trie)  # type: ignore[arg-type]
-        for name, scorer in scorers.items()
+        name: exact_scores(scorer, model.streams[name].trie) for name, scorer in scorers.items()
     }  # each (rows, n_items)
     results = []
     for exclude in excludes:
+        allowed = whole
         if exclude is not None:
             allowed = {name: without(scores, exclude) for name, scores in whole.items()}
-        else:
-            allowed = whole
         lists = {name: _best(scores, k) for name, scores in allowed.items()}
         fused = None
         if len(lists) == 2:
@@ -155,9 +156,12 @@ def _exact(
 
 def without(scores: Tensor, exclude: Tensor) -> Tensor:
     """A copy of (rows, n_items) scores with -inf at the excluded items of each row; -1 excludes nothing."""
+    checked = checked_exclude(exclude, len(scores), scores.shape[1], scores.device)
+    if checked is None:
+        return scores.clone()
     padded = torch.cat([scores, scores.new_empty(len(scores), 1)], 1)  # one column more takes the -1
     n_items = scores.shape[1]
-    padded.scatter_(1, torch.where(exclude >= 0, exclude, n_items), -torch.inf)
+    padded.scatter_(1, torch.where(checked >= 0, checked, n_items), -torch.inf)
     return padded[:, :n_items]
 
 

@@ -91,6 +91,12 @@ class Run:
         """Whether the stage ran with this key and left these files."""
         return self._keys().get(stage) == key and all(path.exists() for path in outputs)
 
+    def begin(self, stage: str) -> None:
+        """Forget that the stage was done: from here on its results may be another key's, until ``mark_done``."""
+        keys = self._keys()
+        if keys.pop(stage, None) is not None:
+            write_json(self._stages, keys)
+
     def mark_done(self, stage: str, key: str) -> None:
         """Write down that the stage has run with this key."""
         write_json(self._stages, {**self._keys(), stage: key})

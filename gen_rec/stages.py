@@ -13,6 +13,7 @@ from gen_rec.data.sources import source_files
 from gen_rec.embeddings.din_training import train_din
 from gen_rec.embeddings.store import load_embeddings, save_embeddings
 from gen_rec.embeddings.text import encode_texts, text_metadata
+from gen_rec.errors import GenRecError
 from gen_rec.files import write_json
 from gen_rec.models.config import STREAMS
 from gen_rec.run import Run
@@ -39,6 +40,7 @@ def run_prepare(config: Config, force: bool = False) -> bool:
     outputs = [run.data / name for name in DATA_FILES]
     if not force and run.is_done("prepare", key, outputs):
         return _skip("prepare")
+    run.begin("prepare")
     prepare(config.data, run.data)
     run.mark_done("prepare", key)
     return True
@@ -55,6 +57,7 @@ def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
     key = run.stage_key(asdict(text), [run.data / "items.parquet"])
     did = False
     if force or not run.is_done("embed/semantic", key, [semantic_path]):
+        run.begin("embed/semantic")
         vectors = encode_texts(dataset.texts, text, device, cache_folder())
         save_embeddings(semantic_path, vectors, text_metadata(dataset.texts, text))
         run.mark_done("embed/semantic", key)
@@ -63,6 +66,7 @@ def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
     din = config.embeddings.behavior
     key = run.stage_key([asdict(din), config.seed], [*inputs, semantic_path])
     if force or not run.is_done("embed/behavior", key, [behavior_path]):
+        run.begin("embed/behavior")
         semantic = load_embeddings(semantic_path, dataset.n_items)[0]
         table, history = train_din(dataset, din, config.seed, device, semantic)
         save_embeddings(behavior_path, table, {"kind": "behavior", "model": "din", "hash": key})
@@ -81,14 +85,21 @@ def run_tokenize(config: Config, device: str = "cpu", force: bool = False) -> bo
         key = run.stage_key([asdict(config.tokenizer), config.seed], [path])
         target = run.codes(stream)
         if force or not run.is_done(f"tokenize/{stream}", key, [target.with_suffix(".safetensors")]):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fit_codes(load_embeddings(path)[0], config.tokenizer, config.seed, device).save(target)
+            run.begin(f"tokenize/{stream}")
+            try:
+                codes = fit_codes(load_embeddings(path)[0], config.tokenizer, config.seed, device)
+            except ValueError as error:  # settings that do not suit the number of items
+                raise GenRecError(f"{path}: {error}") from error
+            codes.save(target)
             run.mark_done(f"tokenize/{stream}", key)
             did = True
     if did or not run.code_report.is_file():
-        codes = {stream: Codes.load(run.codes(stream)) for stream in STREAMS}
-        tables = {f"{stream}_embeddings": load_embeddings(run.embeddings(stream))[0] for stream in STREAMS}
-        report = code_report(codes["behavior"], codes["semantic"], **tables, seed=config.seed, device=device)
+        both = {stream: Codes.load(run.codes(stream)) for stream in STREAMS}
+        behavior, semantic = (load_embeddings(run.embeddings(stream))[0] for stream in STREAMS)
+        report = code_report(
+            both["behavior"], both["semantic"], behavior_embeddings=behavior, semantic_embeddings=semantic,
+            seed=config.seed, device=device,
+        )  # fmt: skip
         save_report(report, run.code_report)
         try:
             plot_report(report, run.code_report.with_suffix(".png"))

@@ -34,14 +34,12 @@ def place_items(codes: Codes, new_embeddings: np.ndarray) -> Codes:
     if not len(new_embeddings):
         return codes
     space = to_space(new_embeddings, codes.normalize)
-    if codes.method == "residual":
-        prefixes = _encode(codes, space)
-    else:
-        prefixes = _open_nodes(codes, _walk(codes, space))
+    residual = codes.method == "residual"
+    prefixes = _encode(codes, space) if residual else _open_nodes(codes, _walk(codes, space))
     last, width = _free_codes(codes, prefixes)
     grown = np.concatenate([codes.codes, np.column_stack([prefixes, last])])
     widths = (*codes.widths[:-1], width)
-    centres = codes.centres if codes.method == "residual" else _extend_centres(codes, grown, widths, space)
+    centres = codes.centres if residual else _extend_centres(codes, grown, widths, space)
     return Codes(grown, widths, codes.method, codes.normalize, centres, codes.settings)
 
 

@@ -15,7 +15,7 @@ HOPS = 24
 MOST_CHAINS = 256
 """Chains per problem, at most; who is still waiting then stays so."""
 WORK = 64
-"""Arcs looked at, at most, as a multiple of the entries of the cost matrix; this bounds the time of many problems."""
+"""Arcs looked at, at most, as a multiple of the entries of the cost matrix; bounds the time of many problems."""
 
 
 class _Clusters:
@@ -61,7 +61,7 @@ def place_by_chains(
     urgency:  (problems * m,) only that of the waiting ones matters
     capacity: (problems * k,)
     price:    (problems, k) changed in place
-    returns   the points that are still waiting, where there were more than ``MOST_CHAINS`` and ``WORK`` allow
+    returns   the points that are still waiting, if there were more than ``MOST_CHAINS`` and ``WORK`` allow
     """
     if not len(waiting):
         return waiting

@@ -48,16 +48,21 @@ class ModelConfig:
         unknown = [name for name in self.streams if name not in STREAMS]
         if not self.streams or unknown or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"model.streams must be one or both of {list(STREAMS)}, got {self.streams}")
+        for name in ("encoder_layers", "hidden_size", "num_heads", "inner_size", "max_history"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must be at least 1, got {getattr(self, name)}")
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"model.num_heads must divide model.hidden_size, got {self.num_heads} and {self.hidden_size}"
             )
-        for name in ("encoder_layers", "hidden_size", "num_heads", "inner_size", "max_history"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("decoder_layers", "content_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.{name} must not be negative, got {getattr(self, name)}")
+        if self.decoder_layers == 0 and not self.seed_start:
+            raise ValueError(
+                "model.seed_start must be true with model.decoder_layers 0, got false: nothing else would tell a "
+                "decoder of the history"
+            )
         for name in ("dropout", "embedding_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"model.{name} must lie in [0, 1), got {getattr(self, name)}")

@@ -8,8 +8,8 @@ def content_features(embeddings: NDArray[np.float32], size: int) -> NDArray[np.f
     """Principal components of the semantic embeddings, of unit mean square norm.
 
     embeddings: (n_items, e)
-    size:       components to keep; 0 keeps the embeddings as they are, centred
-    returns     (n_items, min(size, e, n_items)) float32
+    size:       components to keep
+    returns     (n_items, size) float32; (n_items, e) where size is 0 or not below e, as they are but centred and scaled
     """
     centred = embeddings.astype(np.float64) - embeddings.mean(0, dtype=np.float64)
     if size and size < centred.shape[1]:

@@ -1,6 +1,7 @@
 """One stream: a decoder that writes an item's codes, given the encoded history."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +54,19 @@ class StreamDecoder(nn.Module):
         self.output_norm = nn.LayerNorm(hidden)
         self.output_dropout = Dropout(config.dropout)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StreamDecoder":
+        """Whatever moves the module (``to``, ``cuda``) moves the trie, which is no buffer, with it."""
+        super()._apply(fn, recurse)
+        if self.trie.device != self.kinds.device:
+            self.trie = self.trie.to(self.kinds.device)
+        return self
+
     def context(self, encoded: Encoded) -> Context:
         """Keys, values and biases of the history for every layer."""
         biases = [recency(encoded.distance) + encoded.mask for recency in self.recency]
         seed = encoded.last if self.seed_start else torch.zeros_like(encoded.last)
-        return Context(seed, [layer.memory(encoded.states) for layer in self.layers], biases)
+        memories = [cast(DecoderLayer, layer).memory(encoded.states) for layer in self.layers]
+        return Context(seed, memories, biases)
 
     def node_vectors(self, items: ItemEmbedding) -> list[Tensor]:
         """Vectors of the nodes of levels 1..depth, each (n_nodes[level], d)."""

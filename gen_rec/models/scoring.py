@@ -27,11 +27,9 @@ class StreamScorer:
     def score(self, level: int, nodes: Tensor) -> Tensor:
         """nodes: (rows, beams) int64 of ``level``; returns (rows, beams, widths[level]), -inf for no child."""
         rows, beams = nodes.shape
-        kind = self.decoder.kinds[level]
-        if level == 0:
-            tokens = kind.expand(rows, beams, 1, -1)
-        else:
-            tokens = (self.vectors[level - 1][nodes] + kind)[:, :, None]  # (rows, beams, 1, d)
+        tokens = self.decoder.kinds[level].expand(rows, beams, 1, -1)  # (rows, beams, 1, d)
+        if level > 0:
+            tokens = tokens + self.vectors[level - 1][nodes][:, :, None]
         context = Context(
             self.context.seed.expand(-1, beams, -1),
             self.context.memories,
@@ -44,7 +42,7 @@ class StreamScorer:
     def reorder(self, beams: Tensor) -> None:
         """beams: (rows, new_beams) int64, the beam that each new one continues."""
         assert self.past is not None
-        rows, new_beams = beams.shape
+        rows = len(beams)
         offsets = torch.arange(rows, device=beams.device)[:, None]
 
         def pick(cache: Tensor) -> Tensor:  # (rows * old, heads, tokens, d) -> (rows * new, ...)
@@ -62,6 +60,6 @@ def stream_scorers(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> d
     """
     encoded = model.encode(history, lengths)
     return {
-        name: StreamScorer(decoder, encoded, decoder.node_vectors(model.items))  # type: ignore[arg-type]
-        for name, decoder in model.decoders.items()
+        name: StreamScorer(decoder, encoded, decoder.node_vectors(model.items))
+        for name, decoder in model.streams.items()
     }

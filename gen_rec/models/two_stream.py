@@ -1,11 +1,11 @@
 """The two-stream generative recommender: a shared encoder and a decoder for each code sequence (EAGER)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from gen_rec.models.config import ModelConfig
+from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
 from gen_rec.models.encoder import Encoded, HistoryEncoder
@@ -37,7 +37,13 @@ class TwoStreamModel(nn.Module):
         n_items = next(iter(tries.values())).n_items
         self.items = ItemEmbedding(n_items, config.hidden_size, content if config.item_content else None)
         self.encoder = HistoryEncoder(config)
-        self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in config.streams})
+        names = [name for name in STREAMS if name in config.streams]  # behaviour first, as the fusion expects
+        self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in names})
+
+    @property
+    def streams(self) -> dict[str, StreamDecoder]:
+        """Stream name -> its decoder, behaviour first."""
+        return cast(dict[str, StreamDecoder], dict(self.decoders.items()))
 
     def encode(self, history: Tensor, lengths: Tensor, last_only: bool = True) -> Encoded:
         """history: (batch, items) int64, -1 after the end; otherwise as ``HistoryEncoder.forward``."""
@@ -51,11 +57,20 @@ class TwoStreamModel(nn.Module):
         targets: (batch, items) int64 with the causal encoder, the item that follows each position, or (batch, 1)
                  for the end of each history; -1 where there is none
         summary: also run the summary token
+        raises   ValueError for targets of another width, or of every position with the bidirectional encoder, whose
+                 states know what follows
         """
-        encoded = self.encode(history, lengths, last_only=targets.shape[1] == 1)
+        width = targets.shape[1]
+        if width != 1 and (self.config.encoder != "causal" or width != history.shape[1]):
+            allowed = f"1 or {history.shape[1]}" if self.config.encoder == "causal" else "1"
+            raise ValueError(
+                f"targets must have {allowed} column(s) with the {self.config.encoder} encoder and histories of "
+                f"{history.shape[1]} items, got {width}"
+            )
+        encoded = self.encode(history, lengths, last_only=width == 1)
         real = targets >= 0  # (batch, targets)
         outputs = {}
-        for name, decoder in self.decoders.items():
+        for name, decoder in self.streams.items():
             trie, depth = decoder.trie, decoder.trie.depth
             nodes = trie.item_nodes[targets.clamp(min=0)]  # (batch, targets, depth)
             vectors = decoder.node_vectors(self.items)

@@ -42,11 +42,9 @@ class EagerObjective(nn.Module):
             self.contrast.update({name: SummaryContrast(hidden, tables[name], config) for name in streams})
         self.transfer: SemanticTransfer | None = None
         if self.use_transfer:
-            trie = model.decoders[BEHAVIOR].trie
+            trie = model.streams[BEHAVIOR].trie
             shape = model.config
-            self.transfer = SemanticTransfer(
-                hidden, shape.num_heads, shape.inner_size, shape.dropout, trie, config
-            )  # fmt: skip
+            self.transfer = SemanticTransfer(hidden, shape.num_heads, shape.inner_size, shape.dropout, trie, config)
 
     def forward(self, batch: Batch, n_targets: float | None = None) -> dict[str, Tensor]:
         """Loss terms of a batch, each a sum over targets divided by ``n_targets``.
@@ -86,7 +84,7 @@ class EagerObjective(nn.Module):
         if limit and len(nodes) > limit:
             some = torch.randperm(len(nodes), device=nodes.device)[:limit]
             nodes, summary = nodes[some], summary[some]
-        vectors = self.model.decoders[BEHAVIOR].node_vectors(self.model.items)  # type: ignore[operator]
+        vectors = self.model.streams[BEHAVIOR].node_vectors(self.model.items)
         return {
             "reconstruction": self.transfer.reconstruction(nodes, summary, vectors).mean(),
             "recognition": self.transfer.recognition(nodes, summary, vectors).mean(),

@@ -45,10 +45,14 @@ class SemanticTransfer(nn.Module):
         self.cls = nn.Parameter(torch.randn(hidden_size) * INITIAL_STD)
         self.mask = nn.Parameter(torch.randn(hidden_size) * INITIAL_STD)
         self.kinds = nn.Parameter(torch.randn(trie.depth, hidden_size) * INITIAL_STD)
-        self.layers = nn.ModuleList(
+        layers = [
             DecoderLayer(hidden_size, num_heads, inner_size, dropout, causal=False)
             for _ in range(config.transfer_layers)
-        )
+        ]
+        for layer in layers:  # one key has all the attention whatever the query: nothing to learn there
+            layer.cross_norm.requires_grad_(False)
+            layer.cross_attention.query.requires_grad_(False)
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(hidden_size)
         self.recognise = nn.Linear(hidden_size, 1)
 
@@ -57,6 +61,7 @@ class SemanticTransfer(nn.Module):
         tokens = torch.cat([self.cls.expand(len(codes), 1, -1), codes + self.kinds], 1)[:, None]
         bias = summary.new_zeros(len(codes), 1, 1, 1)
         for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
             tokens, _ = layer(tokens, layer.memory(summary[:, None]), bias)
         return self.norm(tokens[:, 0])  # type: ignore[no-any-return]
 

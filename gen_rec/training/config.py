@@ -44,7 +44,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         least: list[tuple[str, float]] = [
-            ("epochs", 0), ("patience", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("warmup_steps", 0),
+            ("epochs", 1), ("patience", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("warmup_steps", 0),
             ("gradient_clip", 0), ("weight_decay", 0), ("validate_every", 1), ("validation_users", 0),
             ("checkpoint_minutes", 0),
         ]  # fmt: skip

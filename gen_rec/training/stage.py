@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 
 from gen_rec.config import Config
 from gen_rec.data import columns as c
@@ -33,7 +33,10 @@ def make_accelerator(config: Config) -> Accelerator:
     return Accelerator(
         cpu=config.training.cpu,
         mixed_precision=config.training.mixed_precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT),
+            DistributedDataParallelKwargs(broadcast_buffers=False),  # they never change
+        ],
     )
 
 
@@ -66,14 +69,15 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     """
     run = Run(config.run)
     inputs = [run.need(run.data / "interactions.parquet", "prepare"), run.data / "items.parquet"]
-    for stream in config.model.streams:
-        inputs.append(run.need(run.codes(stream).with_suffix(".safetensors"), "tokenize"))
+    inputs += [run.need(run.codes(name).with_suffix(".safetensors"), "tokenize") for name in config.model.streams]
     inputs += [run.need(run.embeddings(stream), "embed") for stream in ("behavior", "semantic")]
     settings = [asdict(part) for part in (config.model, config.objective, config.training, config.search)]
     key = run.stage_key([*settings, config.seed, accelerator.num_processes], inputs)
     if not force and run.is_done("train", key, [run.model / "config.json"]):
         logger.info("train: settings and inputs have not changed, skipped")
         return False
+    if accelerator.is_main_process:
+        run.begin("train")
 
     dataset = Dataset.load(run.data)
     set_seed(config.seed)  # the same start on every process
@@ -109,14 +113,16 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
         logger.warning("the data has no validation targets; the weights of the last epoch are kept")
     trainer = Trainer(
         accelerator, objective, rows, validate if has_validation else None, select,
-        lambda: recommender.save(run.model), config.training, config.seed, run.folder, key,
+        lambda: recommender.save(run.model), (run.model / "config.json").is_file, config.training, config.seed,
+        run.folder, key,
     )  # fmt: skip
-    progress = trainer.fit()
+    progress = trainer.fit(fresh=force)
     if accelerator.is_main_process:
         run.mark_done("train", key)
         logger.info(
-            "trained %d epochs, %d steps, %.0f s; best validation %s %.4f in epoch %d; the recommender is in %s",
-            progress.epoch, progress.step, progress.wall_s, select, progress.best, progress.best_epoch, run.model,
+            "trained %d epochs, %d steps, %.0f s; the recommender of epoch %d%s is in %s",
+            progress.epoch, progress.step, progress.wall_s, progress.best_epoch,
+            f" (best validation {select} {progress.best:.4f})" if has_validation else "", run.model,
         )  # fmt: skip
     accelerator.wait_for_everyone()
     return True

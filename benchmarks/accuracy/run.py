@@ -1,0 +1,69 @@
+"""One benchmark run: prepare, embed, tokenize, train and evaluate a config, and keep the result with what it took.
+
+    python benchmarks/accuracy/run.py --config configs/beauty.yaml [--config OVERLAY.yaml ...] [--seed 1 ...]
+
+takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
+``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``. An overlay of ``configs/ablations`` adds its
+name to the methods, as in ``eager-fused/no-transfer``. Times and memory are those of all stages; an interrupted run
+adds up its parts.
+"""
+
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from gen_rec.cli import guarded, metrics_table, parse
+from gen_rec.config import Config
+from gen_rec.evaluation.result import Meter, write_result
+from gen_rec.files import write_json
+from gen_rec.inference import run_evaluate
+from gen_rec.pipeline import run_training
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def add_cost(path: Path, meter: Meter) -> dict[str, float]:
+    """Add what a part of a run took to what its earlier parts took; memory is the largest of them."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    cost = {
+        "wall_s": round(before.get("wall_s", 0.0) + meter.wall_s, 1),
+        "cpu_s": round(before.get("cpu_s", 0.0) + meter.cpu_s, 1),
+        "peak_rss_mb": round(max(before.get("peak_rss_mb", 0.0), meter.peak_rss_mb), 1),
+    }
+    write_json(path, cost)
+    return cost
+
+
+def run(config: Config, names: list[str]) -> None:
+    """Train and evaluate once, and write the result. names: the config files, the first and its overlays."""
+    meter = Meter()
+    cost_file = Path(config.run) / "cost.json"
+    try:
+        with meter:
+            run_training(config)
+            results = run_evaluate(config, "test", " + ".join(names))
+    finally:
+        cost = add_cost(cost_file, meter)
+    ablation = "".join(f"/{Path(name).stem}" for name in names if Path(name).parent.name == "ablations")
+    for result in results:
+        result.update(cost, method=result["method"] + ablation)
+    stems = "+".join(Path(name).stem for name in names)
+    name = f"{results[0]['set']}-{stems}-seed{config.seed}.json"
+    print(metrics_table(results))
+    print(write_result(RESULTS / name, results))
+
+
+def main() -> int:
+    """Entry point."""
+    arguments = sys.argv[1:]
+    names = [value for option, value in pairwise(arguments) if option == "--config"]
+    if not names:
+        print("error: give --config FILE, the file that the result will name", file=sys.stderr)
+        return 2
+    config, _ = parse("train", arguments)
+    return guarded(lambda: run(config, names))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

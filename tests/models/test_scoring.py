@@ -1,0 +1,170 @@
+"""Incremental decoding against teacher forcing, and the exact scores as a distribution over the catalogue."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import N_ITEMS, SHAPES, TOLERANCE, dense_targets, histories, tiny_model
+
+from gen_rec.models.blocks import DecoderLayer
+from gen_rec.models.scoring import StreamScorer, stream_scorers
+from gen_rec.models.two_stream import TwoStreamModel
+from indexing import beam_search, exact_scores, score_items
+
+LENGTHS = [4, 1, 6, 0]
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=TOLERANCE, rtol=0)
+
+
+def taught(model: TwoStreamModel, history: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+    """(rows, n_items) a stream: every item of the catalogue in turn as the known target of every history."""
+    columns: dict[str, list[torch.Tensor]] = {stream: [] for stream in model.streams}
+    for item in range(N_ITEMS):
+        output = model(history, lengths, torch.full((len(history), 1), item), summary=False)
+        for stream, column in columns.items():
+            column.append(output[stream].code_log_probs.sum(1))
+    return {stream: torch.stack(column, 1) for stream, column in columns.items()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["causal", "bidirectional"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_exact_scores_equal_teacher_forcing_and_sum_to_one(encoder: str, shape: dict[str, Any]):
+    model = tiny_model(encoder=encoder, **shape)
+    history, lengths = histories(LENGTHS)
+    truth = taught(model, history, lengths)
+    everything = torch.arange(N_ITEMS).expand(len(history), -1)
+    for stream, scorer in stream_scorers(model, history, lengths).items():
+        trie = model.streams[stream].trie
+        scores = exact_scores(scorer, trie)
+        close(scores, truth[stream])
+        close(exact_scores(scorer, trie, node_chunk=2), truth[stream])  # the scorer starts over at every chunk
+        close(score_items(scorer, trie, everything), truth[stream])
+        close(scores.exp().sum(1), torch.ones(len(history), dtype=torch.float64))
+        wide = beam_search(scorer, trie, N_ITEMS, N_ITEMS)
+        close(wide.scores, truth[stream].sort(1, descending=True).values)
+        assert torch.equal(wide.items, truth[stream].argsort(1, descending=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", SHAPES)
+def test_steps_with_a_past_equal_all_tokens_at_once(shape: dict[str, Any]):
+    """Beams are shuffled, repeated and dropped on the way; each must carry its own past."""
+    model = tiny_model(**shape)
+    history, lengths = histories(LENGTHS)
+    encoded = model.encode(history, lengths)
+    generator = torch.Generator().manual_seed(4)
+    for decoder in model.streams.values():
+        trie, vectors = decoder.trie, decoder.node_vectors(model.items)
+        items = torch.randint(N_ITEMS, (len(history), 7), generator=generator)
+        paths = trie.item_nodes[items]  # (rows, 7, depth)
+        scorer = StreamScorer(decoder, encoded, vectors)
+        expected = decoder.target_states(scorer.context, paths, vectors, summary=True)[:, :, : trie.depth]
+        held = torch.arange(7).expand(len(history), -1)  # which of the seven each beam walks towards
+        nodes = torch.zeros(len(history), 1, dtype=torch.int64)
+        for level in range(trie.depth):
+            found = scorer.score(level, nodes)
+            at = held if level else held[:, :1]
+            states = expected[:, :, level].gather(1, at[..., None].expand(-1, -1, 12))
+            flat = decoder.child_log_probs(states.flatten(0, 1), nodes.flatten(), level, vectors)
+            torch.testing.assert_close(found.flatten(0, 1), flat, atol=TOLERANCE, rtol=0)
+            if level + 1 < trie.depth:
+                n_old = found.shape[1]
+                chosen = torch.randint(n_old, (len(history), 9), generator=generator)
+                held = held.gather(1, chosen) if level else torch.randint(7, chosen.shape, generator=generator)
+                scorer.reorder(chosen)
+                nodes = paths[..., level].gather(1, held)
+
+
+@torch.no_grad()
+def test_beams_of_a_row_and_rows_of_a_batch_do_not_see_one_another():
+    model = tiny_model()
+    history, lengths = histories(LENGTHS)
+    scorer = stream_scorers(model, history, lengths)["semantic"]
+    alone = stream_scorers(model, history[:1], lengths[:1])["semantic"]
+    trie = model.streams["semantic"].trie
+    nodes = torch.arange(trie.n_nodes[1])
+    scorer.score(0, torch.zeros(4, 1, dtype=torch.int64))
+    scorer.reorder(torch.zeros(4, len(nodes), dtype=torch.int64))
+    together = scorer.score(1, nodes.expand(4, -1))
+    for node in nodes:
+        alone.score(0, torch.zeros(1, 1, dtype=torch.int64))
+        alone.reorder(torch.zeros(1, 1, dtype=torch.int64))
+        close(alone.score(1, node.view(1, 1))[0, 0], together[0, node])
+
+
+@torch.no_grad()
+def test_a_token_sees_only_the_codes_before_it_and_targets_only_themselves():
+    model = tiny_model()
+    history, lengths = histories([6, 3])
+    encoded = model.encode(history, lengths, last_only=False)
+    decoder = model.streams["semantic"]
+    trie, vectors, context = decoder.trie, decoder.node_vectors(model.items), decoder.context(encoded)
+    nodes = trie.item_nodes[dense_targets(history).clamp(min=0)]  # (2, 6, 3)
+    states = decoder.target_states(context, nodes, vectors, summary=True)
+    assert states.shape == (2, 6, 5, 12)
+    close(decoder.target_states(context, nodes, vectors, summary=False), states[:, :, :3])
+    for level in range(3):  # another code at this level: seen from its own token on, and by the summary
+        other = nodes.clone()
+        other[:, 2, level] = (other[:, 2, level] + 1) % trie.n_nodes[level + 1]
+        changed = decoder.target_states(context, other, vectors, summary=True)
+        differs = (changed - states).abs().amax((0, 3)) > 1e-9  # (targets, tokens)
+        expected = torch.zeros(6, 5, dtype=torch.bool)
+        expected[2, level + 1 :] = True
+        assert torch.equal(differs, expected)
+
+
+@torch.no_grad()
+def test_the_history_is_read_once_and_each_token_once(monkeypatch: pytest.MonkeyPatch):
+    """Counts calls: keys and values of the history once a layer, and one new token a beam in every step."""
+    model = tiny_model()
+    calls = {"memory": 0, "encoder": 0}
+    tokens: list[int] = []
+    memory, forward = DecoderLayer.memory, DecoderLayer.forward
+
+    def counted_memory(self, states):
+        calls["memory"] += 1
+        assert states.shape[0] == 4  # rows, not rows times beams
+        return memory(self, states)
+
+    def counted_forward(self, x, memory, bias, past=None):
+        tokens.append(x.shape[2])
+        assert memory.keys.shape[0] == 4
+        return forward(self, x, memory, bias, past)
+
+    monkeypatch.setattr(DecoderLayer, "memory", counted_memory)
+    monkeypatch.setattr(DecoderLayer, "forward", counted_forward)
+    model.encoder.register_forward_hook(lambda *_: calls.update(encoder=calls["encoder"] + 1))
+    history, lengths = histories(LENGTHS)
+    for stream, scorer in stream_scorers(model, history, lengths).items():
+        trie = model.streams[stream].trie
+        beam_search(scorer, trie, 5, 5)
+        score_items(scorer, trie, torch.zeros(4, 3, dtype=torch.int64))
+        exact_scores(scorer, trie)
+    assert calls == {"memory": 4, "encoder": 1}  # two streams of two layers
+    assert set(tokens) == {1}
+    assert len(tokens) == 3 * 2 * (2 + 3)  # three walks, two layers, depths 2 and 3
+
+
+def test_one_stream_alone_gives_the_same_as_beside_the_other():
+    both, history = tiny_model(), histories(LENGTHS)
+    truth = taught(both, *history)
+    for stream in ("behavior", "semantic"):
+        alone = tiny_model(streams=[stream])
+        alone.load_state_dict({name: value for name, value in both.state_dict().items() if name in alone.state_dict()})
+        assert list(alone.streams) == [stream]
+        close(taught(alone, *history)[stream], truth[stream])
+
+
+def test_the_order_of_streams_in_the_settings_means_nothing():
+    assert list(tiny_model(streams=["semantic", "behavior"]).streams) == ["behavior", "semantic"]
+
+
+def test_saved_weights_give_back_the_model():
+    saved, fresh = tiny_model(seed=1), tiny_model(seed=2)
+    history = histories(LENGTHS)
+    fresh.load_state_dict(saved.state_dict())
+    for stream, scores in taught(saved, *history).items():
+        assert torch.equal(taught(fresh, *history)[stream], scores)

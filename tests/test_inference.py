@@ -1,0 +1,214 @@
+"""Evaluate and recommend as stages: protocol files, histories from text, ranked lists on disk."""
+
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gen_rec.config import Config
+from gen_rec.data.interactions import Dataset
+from gen_rec.errors import DataError
+from gen_rec.evaluate import evaluate_model
+from gen_rec.evaluation.result import REQUIRED, read_results
+from gen_rec.inference import (
+    histories_of,
+    load_recommender,
+    open_histories,
+    read_histories,
+    run_evaluate,
+    run_report,
+    sample_users,
+    write_recommendations,
+)
+from gen_rec.recommender import Recommender
+from gen_rec.run import Run
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: tuple[Config, Path]) -> Path:
+    run_evaluate(trained[0], "test", "configs/shop.yaml")
+    return trained[1]
+
+
+def read(text: str) -> tuple[list[list[str]], list[str]]:
+    return read_histories(io.StringIO(text), "histories.txt")
+
+
+def test_histories_in_all_their_forms() -> None:
+    text = '["a", "b"]\n\n{"user_id": "u", "history": ["c"]}\nd e  f\n{"history": []}\n{"user_id": 7, "history": ["ü"]}\n[]'
+    assert read(text) == (
+        [["a", "b"], ["c"], ["d", "e", "f"], [], ["ü"], []],
+        ["0", "u", "2", "3", "7", "5"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('["a"]\n\n["b", ]', r"histories.txt, line 3: not JSON \(.*\); give a list of item ids"),
+        ('{"user": 1', "histories.txt, line 1: not JSON"),
+        ('["a"]\n[1, 2]', r"line 2: expected a list of item ids as strings, .* got \[1, 2\]"),
+        ('{"user_id": "u"}', "line 1: expected a list of item ids"),
+        ("", "histories.txt: there is no history in it"),
+        ("\n  \n", "there is no history in it"),
+    ],
+)
+def test_histories_that_cannot_be_read(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(text)
+
+
+def test_history_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("a b\nü\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.txt, after line \d: not UTF-8 text"):
+        open_histories(str(tmp_path / "latin.txt"))
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file or directory\)"):
+        open_histories(str(tmp_path / "none.txt"))
+
+
+def test_results_are_the_protocols(trained: tuple[Config, Path], evaluated: Path) -> None:
+    results = read_results(evaluated / "metrics.json")  # checks kinds, ranges and the order of cuts
+    assert [result["method"] for result in results] == ["eager-behavior", "eager-semantic", "eager-fused"]
+    for result in results:
+        assert list(result)[: len(REQUIRED)] == list(REQUIRED)
+        assert (result["split"], result["n_users"], result["seed"]) == ("test", 120, 0)
+        assert (result["config"], result["ties"]) == ("configs/shop.yaml", "input-order")
+        assert "run" not in result["settings"]
+        assert "root" not in result["settings"]["data"]  # a result names no machine's folder
+        for mode in ("raw", "filtered"):
+            low, high = result["intervals"][mode]["ndcg@10"]
+            assert low <= result["metrics"][mode]["ndcg@10"] <= high
+
+
+def test_metrics_follow_from_the_ranked_lists(
+    trained: tuple[Config, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    """From recommend's file to evaluate's figure, through external ids only."""
+    config, run = trained
+    recommender = load_recommender(config, Run(run))
+    histories, users = histories_of(Dataset.load(run / "data"), "test")
+    table = pl.read_parquet(run / "data" / "interactions.parquet")
+    target = dict(table.filter(pl.col("split") == "test").select("user_id", "item_id").iter_rows())
+    results = {result["method"]: result for result in read_results(run / "metrics.json")}
+    per_user = pl.read_parquet(run / "users.parquet")
+    assert per_user["user_id"].to_list() == users
+    assert dict(per_user.select("user_id", "item_id").iter_rows()) == target
+    assert per_user["history_length"].to_list() == [len(history) for history in histories]
+    for mode, filter_seen in (("raw", False), ("filtered", True)):
+        out = tmp_path / f"{mode}.parquet"
+        assert write_recommendations(recommender, histories, users, 20, filter_seen, out) == 120 * 20
+        lists = pl.read_parquet(out)
+        assert lists.columns == ["user_id", "rank", "item_id", "score", "behavior_score", "semantic_score"]
+        gain, hits = 0.0, 0
+        ranks = {}
+        for user, rank, item in lists.select("user_id", "rank", "item_id").iter_rows():
+            if target[user] == item and rank <= 10:
+                gain, hits = gain + 1 / math.log2(1 + rank), hits + 1
+            if target[user] == item:
+                ranks[user] = rank
+        metrics = results["eager-fused"]["metrics"][mode]
+        assert metrics["ndcg@10"] == pytest.approx(gain / 120, abs=1e-12)
+        assert metrics["recall@10"] == pytest.approx(hits / 120, abs=1e-12)
+        listed = dict(per_user.select("user_id", f"eager-fused/{mode}").iter_rows())
+        assert {user: rank for user, rank in listed.items() if rank is not None and rank <= 20} == ranks
+
+
+def test_valid_does_not_touch_the_test_files(trained: tuple[Config, Path], evaluated: Path) -> None:
+    names = ("metrics.json", "users.parquet")
+    before = {name: (evaluated / name).read_bytes() for name in names}
+    results = run_evaluate(trained[0], "valid")
+    assert {name: (evaluated / name).read_bytes() for name in names} == before
+    assert {result["split"] for result in results} == {"valid"}
+    assert read_results(evaluated / "metrics_valid.json") == results
+    assert len(pl.read_parquet(evaluated / "users_valid.parquet")) == 120
+
+
+def test_training_selected_by_the_figure_that_evaluate_gives(trained: tuple[Config, Path]) -> None:
+    config, run = trained
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    best = max(line["valid/ndcg@10"] for line in lines if "valid/ndcg@10" in line)
+    (fused,) = (r for r in run_evaluate(config, "valid") if r["method"] == "eager-fused")
+    assert fused["metrics"]["filtered"]["ndcg@10"] == pytest.approx(best, abs=1e-9)
+
+
+def test_shares_of_processes_make_up_the_whole(
+    trained: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = trained
+    model, dataset = Recommender.from_pretrained(run).model, Dataset.load(run / "data")
+    whole = evaluate_model(model, dataset, "valid", config.search, config.evaluation, max_users=61)
+    states = []
+    monkeypatch.setattr("gen_rec.evaluate.gather_object", lambda mine: states.append(mine[0]) or [])
+    with pytest.raises(ValueError, match="no ranked list"):  # the first process alone has half of the cases
+        evaluate_model(model, dataset, "valid", config.search, config.evaluation, 0, 0, 2)
+    states.clear()
+    for process in range(3):
+        evaluate_model(model, dataset, "valid", config.search, config.evaluation, 61, process, 3)
+    assert sorted(np.concatenate([state["rows"] for state in states])) == whole.rows.tolist()
+    monkeypatch.setattr("gen_rec.evaluate.gather_object", lambda _: states)
+    for process in range(3):
+        found = evaluate_model(model, dataset, "valid", config.search, config.evaluation, 61, process, 3)
+        assert found.rows.tolist() == whole.rows.tolist()
+        for name, method in whole.methods.items():
+            assert found.methods[name].metrics == method.metrics
+            assert found.methods[name].beyond == method.beyond
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_lists_on_disk(trained: tuple[Config, Path], tmp_path: Path, suffix: str) -> None:
+    recommender = load_recommender(trained[0], Run(trained[1]))
+    out = tmp_path / f"recs{suffix}"
+    histories = [["i1"], ["i2", "i3"], []]
+    expected = recommender.recommend(histories, 4, user_ids=["a", "b", "c"])
+    assert write_recommendations(recommender, histories, ["a", "b", "c"], 4, True, out) == 12
+    reader: Callable[..., pl.DataFrame] = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[
+        suffix
+    ]
+    found = reader(out)
+    if suffix == ".parquet":
+        assert found.equals(expected.drop("title"))
+    else:
+        assert found["item_id"].to_list() == expected["item_id"].to_list()
+        assert found["title"].to_list() == expected["title"].to_list()
+        np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-6)
+    assert write_recommendations(recommender, [], [], 4, True, out) == 0  # columns and no row, not a broken file
+    assert list(tmp_path.iterdir()) == [out]
+    if suffix == ".parquet":
+        assert pl.read_parquet(out).schema == found.schema
+
+
+def test_a_split_without_cases(trained: tuple[Config, Path], fresh_run: Callable[[str], Path]) -> None:
+    config, run = trained
+    data = fresh_run("empty") / "data"
+    table = pl.read_parquet(data / "interactions.parquet").with_columns(split=pl.lit("train"))
+    table.write_parquet(data / "interactions.parquet")
+    dataset = Dataset.load(data)
+    with pytest.raises(DataError, match="the test split has no interaction"):
+        histories_of(dataset, "test")
+    model = Recommender.from_pretrained(run).model
+    with pytest.raises(DataError, match="the valid split has no interaction"):
+        evaluate_model(model, dataset, "valid", config.search, config.evaluation)
+
+
+def test_users_of_the_report(trained: tuple[Config, Path]) -> None:
+    config, run = trained
+    recommender, dataset = load_recommender(config, Run(run)), Dataset.load(run / "data")
+    users = sample_users(recommender, dataset, "test", seed=0)
+    assert len(users) == 10
+    histories, names = histories_of(dataset, "test")
+    titles = dict(recommender.items.select("item_id", "title").iter_rows())
+    for user in users:
+        history = histories[names.index(user["user_id"])]
+        assert user["history"] == [titles[item] for item in history]
+        best = recommender.recommend([history], k=20)
+        shown = best["title"].to_list()
+        assert user["lists"]["eager-fused"] == shown[:5]
+        place = shown.index(user["target"]) + 1 if user["target"] in shown else None
+        assert user["hit"]["eager-fused"] == place
+    page = run_report(config).read_text()
+    assert users[0]["target"] in page
