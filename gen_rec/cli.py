@@ -3,10 +3,11 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse.typing import PositiveInt
 
 from gen_rec import inference, stages
@@ -22,6 +23,8 @@ from gen_rec.training.trainer import Interrupted
 logger = logging.getLogger(__name__)
 
 DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+set_parsing_settings(docstring_parse_attribute_docstrings=True)  # what stands under a field is its help
+
 COMMANDS = {
     "demo": "prepare, embed, tokenize, train, evaluate and report on a packaged set of film ratings",
     "prepare": "read, filter, order and split interactions",
@@ -92,7 +95,8 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def _config_name(arguments: Sequence[str]) -> str:
-    return _value_of("--config", list(arguments)) or ""
+    """The config files of a command, the first and its overlays."""
+    return " + ".join(value for option, value in pairwise(arguments) if option == "--config")
 
 
 def _remember(config: Config) -> None:
@@ -121,19 +125,19 @@ def metrics_table(results: Sequence[Result]) -> str:
 
 
 def _prepare(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    _remember(config)
     stages.run_prepare(config, options.force)
+    _remember(config)
     print((Run(config.run).data / "summary.json").read_text(encoding="utf-8"))
 
 
 def _embed(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    _remember(config)
     stages.run_embed(config, _device(config), options.force)
+    _remember(config)
 
 
 def _tokenize(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    _remember(config)
     stages.run_tokenize(config, _device(config), options.force)
+    _remember(config)
 
 
 def _train(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
@@ -146,10 +150,12 @@ def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> N
 
 def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
     run = Run(config.run)
-    recommender = inference.load_recommender(config, run)
     if options.histories is None:
-        histories, users = inference.histories_of(Dataset.load(run.data), options.split)
+        dataset = Dataset.load(run.need(run.data, "prepare"))
+        recommender = inference.load_recommender(config, run, dataset)
+        histories, users = inference.histories_of(dataset, options.split)
     else:
+        recommender = inference.load_recommender(config, run)
         histories, users = inference.open_histories(options.histories)
     out = Path(options.out) if options.out else run.recommendations
     rows = inference.write_recommendations(recommender, histories, users, options.k, options.filter_seen, out)

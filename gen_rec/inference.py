@@ -11,11 +11,13 @@ from typing import IO, Any, Literal
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
+import torch
 
 from gen_rec.config import Config
+from gen_rec.data import columns as c
 from gen_rec.data.interactions import Cases, Dataset
 from gen_rec.embeddings.store import load_embeddings
-from gen_rec.errors import DataError
+from gen_rec.errors import DataError, GenRecError
 from gen_rec.evaluate import as_methods, evaluate_model
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import target_ranks
@@ -32,11 +34,21 @@ Split = Literal["valid", "test"]
 SHOWN_USERS, SHOWN_ITEMS = 10, 5
 
 
-def load_recommender(config: Config, run: Run) -> Recommender:
-    """The run's recommender with the search settings of the config, which need no training."""
+def load_recommender(config: Config, run: Run, dataset: Dataset | None = None) -> Recommender:
+    """The run's recommender with the search settings of the config, which need no training.
+
+    dataset: what it will be used on; raises GenRecError where that holds other items than it was trained on.
+    """
     run.need(run.model / "config.json", "train")
     recommender = Recommender.from_pretrained(run.model)
+    if dataset is not None and recommender.items[c.ITEM_ID].to_list() != dataset.items[c.ITEM_ID].to_list():
+        raise GenRecError(
+            f"{run.model} was trained on other items than {run.data} holds now; train again: "
+            f"gen-rec train --run {run.folder}"
+        )
     recommender.search = config.search
+    if torch.cuda.is_available() and not config.training.cpu:
+        recommender.model.to("cuda")
     return recommender
 
 
@@ -47,16 +59,16 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     raises  DataError where the split holds no case.
     """
     run = Run(config.run)
-    recommender = load_recommender(config, run)
     dataset = Dataset.load(run.data)
+    recommender = load_recommender(config, run, dataset)
     with Meter() as meter:
         evaluation = evaluate_model(recommender.model, dataset, split, config.search, config.evaluation)
     summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
     settings = {name: value for name, value in asdict(config).items() if name != "run"}
-    settings["data"] = {name: value for name, value in settings["data"].items() if name != "root"}
+    settings["data"] = without_places(settings["data"])
     results = make_results(
         evaluation,
-        set=str(summary.get("set") or config.data.table.interactions),
+        set=str(summary.get("set") or Path(str(config.data.table.interactions)).name),
         seed=config.seed,
         split=split,
         config=config_name,
@@ -74,9 +86,20 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     return results
 
 
+def without_places(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the data without folders of this machine, which mean nothing on another."""
+    table = {
+        name: Path(value).name if name in ("interactions", "items") and value else value
+        for name, value in data["table"].items()
+    }
+    return {**{name: value for name, value in data.items() if name != "root"}, "table": table}
+
+
 def text_encoder(run: Run) -> str:
-    """The name of the encoder that made the run's semantic embeddings."""
-    metadata = load_embeddings(run.need(run.embeddings("semantic"), "embed"))[1]
+    """The name of the encoder that made the run's semantic embeddings; "none" where it has none."""
+    if not run.embeddings("semantic").is_file():
+        return "none"
+    metadata = load_embeddings(run.embeddings("semantic"))[1]
     return metadata.get("encoder", "unknown").removeprefix("packaged:").split("/")[-1]
 
 
@@ -174,7 +197,8 @@ def run_report(config: Config, split: Split = "test") -> Path:
     run = Run(config.run)
     users = None
     if (run.model / "config.json").is_file() and run.data.is_dir():
-        users = sample_users(load_recommender(config, run), Dataset.load(run.data), split, config.seed)
+        dataset = Dataset.load(run.data)
+        users = sample_users(load_recommender(config, run, dataset), dataset, split, config.seed)
     return write_report(run.folder, users)
 
 

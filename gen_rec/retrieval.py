@@ -80,6 +80,19 @@ def search(
         model.train(was_training)
 
 
+ENTROPY_LIST = 50
+"""Items of each stream's list from which "entropy" takes how certain the stream is, however many are asked for."""
+
+
+def _list_length(k: int, config: SearchConfig) -> int:
+    """How long the lists are that are fused; the result does not depend on k where the method looks at whole lists."""
+    return max(k, ENTROPY_LIST) if config.fusion == "entropy" else k
+
+
+def _cut(lists: dict[str, Ranked], k: int) -> dict[str, Ranked]:
+    return {name: Ranked(found.items[:, :k], found.scores[:, :k]) for name, found in lists.items()}
+
+
 def _weights(config: SearchConfig) -> tuple[float, float]:
     return config.behavior_weight, 1.0 - config.behavior_weight
 
@@ -94,7 +107,10 @@ def _beam(
     tries = {name: decoder.trie for name, decoder in model.streams.items()}
     results = []
     for exclude in excludes:
-        lists = {name: beam_search(scorer, tries[name], config.beams, k, exclude) for name, scorer in scorers.items()}
+        lists = {
+            name: beam_search(scorer, tries[name], config.beams, _list_length(k, config), exclude)
+            for name, scorer in scorers.items()
+        }
         fused = None
         if len(lists) == 2:
             (first, second), (a, b) = lists.keys(), lists.values()
@@ -104,7 +120,7 @@ def _beam(
                 lambda items, name=second: score_items(scorers[name], tries[name], items),  # type: ignore[misc]
                 weights=_weights(config),
             )  # fmt: skip
-        results.append(Rankings(lists, fused))
+        results.append(Rankings(_cut(lists, k), fused))
     return results
 
 
@@ -128,7 +144,7 @@ def _exact(
         allowed = whole
         if exclude is not None:
             allowed = {name: without(scores, exclude) for name, scores in whole.items()}
-        lists = {name: _best(scores, k) for name, scores in allowed.items()}
+        lists = {name: _best(scores, _list_length(k, config)) for name, scores in allowed.items()}
         fused = None
         if len(lists) == 2:
             a, b = allowed.values()
@@ -150,7 +166,7 @@ def _exact(
                     lambda items, of=b: of.gather(1, items.clamp(min=0)),  # type: ignore[misc]
                     weights=weights,
                 )  # fmt: skip
-        results.append(Rankings(lists, fused))
+        results.append(Rankings(_cut(lists, k), fused))
     return results
 
 

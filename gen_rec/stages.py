@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
@@ -13,7 +14,7 @@ from gen_rec.data.sources import source_files
 from gen_rec.embeddings.din_training import train_din
 from gen_rec.embeddings.store import load_embeddings, save_embeddings
 from gen_rec.embeddings.text import encode_texts, text_metadata
-from gen_rec.errors import GenRecError
+from gen_rec.errors import DataError, GenRecError
 from gen_rec.files import write_json
 from gen_rec.models.config import STREAMS
 from gen_rec.run import Run
@@ -46,17 +47,35 @@ def run_prepare(config: Config, force: bool = False) -> bool:
     return True
 
 
+def uses_texts(config: Config) -> bool:
+    """Whether anything that the model learns from needs the items' texts."""
+    return "semantic" in config.model.streams or config.model.item_content or config.model.code_content
+
+
+def embedded_streams(config: Config) -> list[str]:
+    """The embeddings that a run has: both, or that of behaviour alone where no text is used."""
+    return list(STREAMS) if uses_texts(config) else ["behavior"]
+
+
 def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
-    """Embed the run's items from their texts, then from behaviour. Returns whether there was anything to do."""
+    """Embed the run's items from their texts, where these are used, then from behaviour.
+
+    Returns whether there was anything to do. Raises DataError where texts are used and no item has one.
+    """
     run = Run(config.run)
     inputs = [run.need(run.data / name, "prepare") for name in DATA_FILES[:3]]
     dataset = Dataset.load(run.data)
     text = config.embeddings.semantic
     semantic_path, behavior_path = run.embeddings("semantic"), run.embeddings("behavior")
 
+    if uses_texts(config) and not any(value.strip() for value in dataset.texts):
+        raise DataError(
+            f"{run.data / 'items.parquet'}: no item has a text; give items with texts (--data.table.items), or learn from "
+            "behaviour alone: --model.streams '[behavior]' --model.item_content false --model.code_content false"
+        )
     key = run.stage_key(asdict(text), [run.data / "items.parquet"])
     did = False
-    if force or not run.is_done("embed/semantic", key, [semantic_path]):
+    if uses_texts(config) and (force or not run.is_done("embed/semantic", key, [semantic_path])):
         run.begin("embed/semantic")
         vectors = encode_texts(dataset.texts, text, device, cache_folder())
         save_embeddings(semantic_path, vectors, text_metadata(dataset.texts, text))
@@ -64,12 +83,14 @@ def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
         did = True
 
     din = config.embeddings.behavior
-    key = run.stage_key([asdict(din), config.seed], [*inputs, semantic_path])
+    if uses_texts(config):
+        inputs.append(semantic_path)
+    key = run.stage_key([asdict(din), config.seed], inputs)
     if force or not run.is_done("embed/behavior", key, [behavior_path]):
         run.begin("embed/behavior")
-        semantic = load_embeddings(semantic_path, dataset.n_items)[0]
+        semantic = load_embeddings(semantic_path, dataset.n_items)[0] if uses_texts(config) else None
         table, history = train_din(dataset, din, config.seed, device, semantic)
-        save_embeddings(behavior_path, table, {"kind": "behavior", "model": "din", "hash": key})
+        save_embeddings(behavior_path, table, {"kind": "behavior", "model": "din"})
         write_json(behavior_path.with_suffix(".json"), history)
         run.mark_done("embed/behavior", key)
         did = True
@@ -80,7 +101,8 @@ def run_tokenize(config: Config, device: str = "cpu", force: bool = False) -> bo
     """Cut the run's embeddings into codes and report on them. Returns whether there was anything to do."""
     run = Run(config.run)
     did = False
-    for stream in STREAMS:
+    streams = embedded_streams(config)
+    for stream in streams:
         path = run.need(run.embeddings(stream), "embed")
         key = run.stage_key([asdict(config.tokenizer), config.seed], [path])
         target = run.codes(stream)
@@ -94,12 +116,20 @@ def run_tokenize(config: Config, device: str = "cpu", force: bool = False) -> bo
             run.mark_done(f"tokenize/{stream}", key)
             did = True
     if did or not run.code_report.is_file():
-        both = {stream: Codes.load(run.codes(stream)) for stream in STREAMS}
-        behavior, semantic = (load_embeddings(run.embeddings(stream))[0] for stream in STREAMS)
-        report = code_report(
-            both["behavior"], both["semantic"], behavior_embeddings=behavior, semantic_embeddings=semantic,
-            seed=config.seed, device=device,
-        )  # fmt: skip
+        codes_of = {stream: Codes.load(run.codes(stream)) for stream in streams}
+        tables = {stream: load_embeddings(run.embeddings(stream))[0] for stream in streams}
+
+        def report_on(where: str) -> dict[str, Any]:
+            return code_report(
+                codes_of["behavior"], codes_of.get("semantic"), behavior_embeddings=tables["behavior"],
+                semantic_embeddings=tables.get("semantic"), seed=config.seed, device=where,
+            )  # fmt: skip
+
+        try:
+            report = report_on(device)
+        except ImportError as error:  # neighbours on a GPU need the extra [gpu]
+            logger.warning("the report on the codes is made on the processor: %s", error)
+            report = report_on("cpu")
         save_report(report, run.code_report)
         try:
             plot_report(report, run.code_report.with_suffix(".png"))

@@ -55,9 +55,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", "--split", "train"], "split"),
     ],
 )
-def test_a_bad_setting_names_the_field(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_setting_names_the_field(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
@@ -102,9 +100,7 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         guarded(fail(ZeroDivisionError()))
 
 
-def test_no_traceback_from_the_installed_command(
-    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_no_traceback_from_the_installed_command(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     process = start("-m", "gen_rec.cli", "evaluate", "--run", tmp_path / "run")
     out, error = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -154,7 +150,10 @@ def test_recommend_from_standard_input(
     arguments = ["--run", str(trained[1]), "--k", "3", "--histories", str(lines), "--out", str(again)]
     assert main(["recommend", *arguments]) == 0
     assert again.read_bytes() == out.read_bytes()
-    assert main(["recommend", *arguments[:4], "--filter_seen", "false", "--histories", str(lines), "--out", str(again)]) == 0
+    assert (
+        main(["recommend", *arguments[:4], "--filter_seen", "false", "--histories", str(lines), "--out", str(again)])
+        == 0
+    )
     lines.write_text('["i1"\n')
     assert main(["recommend", *arguments]) == 1
     assert "line 1: not JSON" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -150,8 +149,11 @@ def test_metrics_recomputed_by_hand(followed: tuple[Config, Run], mode: str, met
     per_user = pl.read_parquet(run.per_user)
     assert dict(per_user.select("user_id", f"{method}/{mode}").iter_rows()) == ranks
     assert dict(per_user.select("user_id", "item_id").iter_rows()) == TARGET
-    coverage = result["beyond"][mode]
-    assert coverage["coverage@5"] == 1.0  # raw: all five in each list; filtered: D E, A E and A B, but see below
+    # Raw lists show all five, of mean popularity (2 + 3 + 2 + 1 + 0) / 5. Filtered ones show D E, A E and A B: four of
+    # five, of mean popularity (1 + 0 + 2 + 0 + 2 + 3) / 6.
+    beyond = result["beyond"][mode]
+    assert beyond["coverage@5"] == (1.0 if mode == "raw" else 0.8)
+    assert beyond["popularity@5"] == pytest.approx(8 / 5 if mode == "raw" else 8 / 6)
 
 
 def test_filtered_lists(followed: tuple[Config, Run]) -> None:

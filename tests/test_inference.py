@@ -40,8 +40,8 @@ def read(text: str) -> tuple[list[list[str]], list[str]]:
 
 
 def test_histories_in_all_their_forms() -> None:
-    text = '["a", "b"]\n\n{"user_id": "u", "history": ["c"]}\nd e  f\n{"history": []}\n{"user_id": 7, "history": ["ü"]}\n[]'
-    assert read(text) == (
+    objects = '{"user_id": "u", "history": ["c"]}\nd e  f\n{"history": []}\n{"user_id": 7, "history": ["ü"]}'
+    assert read(f'["a", "b"]\n\n{objects}\n[]') == (
         [["a", "b"], ["c"], ["d", "e", "f"], [], ["ü"], []],
         ["0", "u", "2", "3", "7", "5"],
     )
@@ -85,9 +85,7 @@ def test_results_are_the_protocols(trained: tuple[Config, Path], evaluated: Path
             assert low <= result["metrics"][mode]["ndcg@10"] <= high
 
 
-def test_metrics_follow_from_the_ranked_lists(
-    trained: tuple[Config, Path], evaluated: Path, tmp_path: Path
-) -> None:
+def test_metrics_follow_from_the_ranked_lists(trained: tuple[Config, Path], evaluated: Path, tmp_path: Path) -> None:
     """From recommend's file to evaluate's figure, through external ids only."""
     config, run = trained
     recommender = load_recommender(config, Run(run))
@@ -136,9 +134,7 @@ def test_training_selected_by_the_figure_that_evaluate_gives(trained: tuple[Conf
     assert fused["metrics"]["filtered"]["ndcg@10"] == pytest.approx(best, abs=1e-9)
 
 
-def test_shares_of_processes_make_up_the_whole(
-    trained: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shares_of_processes_make_up_the_whole(trained: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     config, run = trained
     model, dataset = Recommender.from_pretrained(run).model, Dataset.load(run / "data")
     whole = evaluate_model(model, dataset, "valid", config.search, config.evaluation, max_users=61)

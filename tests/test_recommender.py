@@ -221,9 +221,7 @@ def test_no_such_folder_or_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Recommender.from_pretrained("someone/model")
 
 
-def test_from_the_hub(
-    trained: tuple[Config, Path], recommender: Recommender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_the_hub(trained: tuple[Config, Path], recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 
     def download(name: str, **kwargs: object) -> str:

@@ -19,6 +19,7 @@ from gen_rec.models.content import content_features
 from gen_rec.objectives.eager import EagerObjective
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
+from gen_rec.stages import embedded_streams
 from gen_rec.training.trainer import Trainer
 from tokenizer import Codes
 
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 PROCESS_TIMEOUT = timedelta(hours=12)
 """How long processes wait for the one that prepares, embeds and tokenizes."""
+
+
+NOT_LEARNT_BY = ("checkpoint_minutes", "cpu")
+"""Settings of training that may change without training again."""
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -70,8 +75,10 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     run = Run(config.run)
     inputs = [run.need(run.data / "interactions.parquet", "prepare"), run.data / "items.parquet"]
     inputs += [run.need(run.codes(name).with_suffix(".safetensors"), "tokenize") for name in config.model.streams]
-    inputs += [run.need(run.embeddings(stream), "embed") for stream in ("behavior", "semantic")]
-    settings = [asdict(part) for part in (config.model, config.objective, config.training, config.search)]
+    inputs += [run.need(run.embeddings(stream), "embed") for stream in embedded_streams(config)]
+    settings = [asdict(part) for part in (config.model, config.objective, config.training)]
+    for name in NOT_LEARNT_BY:
+        settings[-1].pop(name)
     key = run.stage_key([*settings, config.seed, accelerator.num_processes], inputs)
     if not force and run.is_done("train", key, [run.model / "config.json"]):
         logger.info("train: settings and inputs have not changed, skipped")

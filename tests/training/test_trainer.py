@@ -169,9 +169,7 @@ def poison(patch: pytest.MonkeyPatch, step: int, what: str) -> None:
 
 
 @pytest.mark.parametrize(("what", "clip"), [("loss", "1.0"), ("gradient", "1.0"), ("gradient", "0")])
-def test_not_a_number(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, what: str, clip: str
-) -> None:
+def test_not_a_number(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, what: str, clip: str) -> None:
     changes = ("--training.epochs=3", f"--training.gradient_clip={clip}")
     whole = bench([0.1, 0.2, 0.3], *changes)
     before = {}
