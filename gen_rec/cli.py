@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from jsonargparse.typing import PositiveInt
 
 from gen_rec import inference, stages
 from gen_rec.config import Config, to_yaml
-from gen_rec.data.interactions import Dataset
 from gen_rec.errors import GenRecError
 from gen_rec.evaluation.result import Result
 from gen_rec.files import atomic_path
@@ -61,10 +60,10 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
     """
     parser = make_parser(command)
     arguments = list(arguments)
-    if not any(argument == "--config" or argument.startswith("--config=") for argument in arguments):
-        folder = _value_of("--run", arguments)
-        if folder is not None and Run(folder).config.is_file():
-            arguments = ["--config", str(Run(folder).config), *arguments]
+    if not values_of("--config", arguments):
+        folders = values_of("--run", arguments)
+        if folders and Run(folders[-1]).config.is_file():
+            arguments = ["--config", str(Run(folders[-1]).config), *arguments]
         elif command == "demo":
             arguments = ["--config", str(DEMO_CONFIG), *arguments]
     values = parser.parse_args(arguments)
@@ -85,18 +84,15 @@ def parse_config(arguments: Sequence[str]) -> Config:
     return parse("train", arguments)[0]
 
 
-def _value_of(option: str, arguments: list[str]) -> str | None:
-    for i, argument in enumerate(arguments):
-        if argument == option and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(option + "="):
-            return argument.split("=", 1)[1]
-    return None
-
-
-def _config_name(arguments: Sequence[str]) -> str:
-    """The config files of a command, the first and its overlays."""
-    return " + ".join(value for option, value in pairwise(arguments) if option == "--config")
+def values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """What an option is given, in order: ``--option value`` and ``--option=value``."""
+    values = []
+    for argument, following in zip_longest(arguments, arguments[1:]):
+        if argument == option and following is not None:
+            values.append(following)
+        elif argument.startswith(option + "="):
+            values.append(argument.split("=", 1)[1])
+    return values
 
 
 def _remember(config: Config) -> None:
@@ -145,14 +141,14 @@ def _train(config: Config, options: Namespace, arguments: Sequence[str]) -> None
 
 
 def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    print(metrics_table(inference.run_evaluate(config, options.split, _config_name(arguments))))
+    name = " + ".join(values_of("--config", arguments))
+    print(metrics_table(inference.run_evaluate(config, options.split, name)))
 
 
 def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
     run = Run(config.run)
     if options.histories is None:
-        dataset = Dataset.load(run.need(run.data, "prepare"))
-        recommender = inference.load_recommender(config, run, dataset)
+        recommender, dataset = inference.load_with_data(config, run)
         histories, users = inference.histories_of(dataset, options.split)
     else:
         recommender = inference.load_recommender(config, run)
@@ -172,8 +168,7 @@ def _demo(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
     print("\nTest split, every film ranked for every user:\n")
     print(metrics_table(inference.run_evaluate(config, "test", DEMO_CONFIG.name)))
     page = inference.run_report(config)
-    recommender = inference.load_recommender(config, run)
-    dataset = Dataset.load(run.data)
+    recommender, dataset = inference.load_with_data(config, run)
     for user in inference.sample_users(recommender, dataset, "test", config.seed)[:3]:
         print(f"\nUser {user['user_id']}")
         print("  watched, most recent last: " + "; ".join(user["history"][-5:]))

@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import torch
 
+from gen_rec import stages
 from gen_rec.config import Config
 from gen_rec.data import columns as c
 from gen_rec.data.interactions import Cases, Dataset
 from gen_rec.embeddings.store import load_embeddings
 from gen_rec.errors import DataError, GenRecError
 from gen_rec.evaluate import as_methods, evaluate_model
-from gen_rec.evaluation.lists import write_per_user
+from gen_rec.evaluation.lists import LIST_SCHEMA, write_per_user
 from gen_rec.evaluation.metrics import target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
 from gen_rec.files import atomic_path
@@ -34,22 +35,26 @@ Split = Literal["valid", "test"]
 SHOWN_USERS, SHOWN_ITEMS = 10, 5
 
 
-def load_recommender(config: Config, run: Run, dataset: Dataset | None = None) -> Recommender:
-    """The run's recommender with the search settings of the config, which need no training.
-
-    dataset: what it will be used on; raises GenRecError where that holds other items than it was trained on.
-    """
+def load_recommender(config: Config, run: Run) -> Recommender:
+    """The run's recommender with the search settings of the config, which need no training."""
     run.need(run.model / "config.json", "train")
     recommender = Recommender.from_pretrained(run.model)
-    if dataset is not None and recommender.items[c.ITEM_ID].to_list() != dataset.items[c.ITEM_ID].to_list():
-        raise GenRecError(
-            f"{run.model} was trained on other items than {run.data} holds now; train again: "
-            f"gen-rec train --run {run.folder}"
-        )
     recommender.search = config.search
     if torch.cuda.is_available() and not config.training.cpu:
         recommender.model.to("cuda")
     return recommender
+
+
+def load_with_data(config: Config, run: Run) -> tuple[Recommender, Dataset]:
+    """The run's recommender and its data. raises GenRecError where the data holds other items than were trained on."""
+    recommender = load_recommender(config, run)
+    dataset = Dataset.load(run.need(run.data, "prepare"))
+    if recommender.items[c.ITEM_ID].to_list() != dataset.items[c.ITEM_ID].to_list():
+        raise GenRecError(
+            f"{run.model} was trained on other items than {run.data} holds now; train again: "
+            f"gen-rec train --run {run.folder}"
+        )
+    return recommender, dataset
 
 
 def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -> list[dict[str, Any]]:
@@ -59,21 +64,18 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     raises  DataError where the split holds no case.
     """
     run = Run(config.run)
-    dataset = Dataset.load(run.data)
-    recommender = load_recommender(config, run, dataset)
+    recommender, dataset = load_with_data(config, run)
     with Meter() as meter:
         evaluation = evaluate_model(recommender.model, dataset, split, config.search, config.evaluation)
     summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
-    settings = {name: value for name, value in asdict(config).items() if name != "run"}
-    settings["data"] = without_places(settings["data"])
     results = make_results(
         evaluation,
         set=str(summary.get("set") or Path(str(config.data.table.interactions)).name),
         seed=config.seed,
         split=split,
         config=config_name,
-        settings=settings,
-        text_encoder=text_encoder(run),
+        settings=settings_of(config),
+        text_encoder=text_encoder(run) if stages.uses_texts(config) else "none",
         ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
         meter=meter,
     )
@@ -86,13 +88,16 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     return results
 
 
-def without_places(data: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the data without folders of this machine, which mean nothing on another."""
-    table = {
-        name: Path(value).name if name in ("interactions", "items") and value else value
-        for name, value in data["table"].items()
-    }
-    return {**{name: value for name, value in data.items() if name != "root"}, "table": table}
+def settings_of(config: Config) -> dict[str, Any]:
+    """All settings as plain values, without folders of this machine, which mean nothing on another."""
+    settings = asdict(config)
+    del settings["run"], settings["data"]["root"]
+    table, text = settings["data"]["table"], settings["embeddings"]["semantic"]
+    for name in ("interactions", "items"):
+        table[name] = table[name] and Path(table[name]).name
+    if Path(text["model"]).is_absolute() or Path(text["model"]).is_dir():  # not a name on the hub
+        text["model"] = Path(text["model"]).name
+    return settings
 
 
 def text_encoder(run: Run) -> str:
@@ -175,18 +180,25 @@ def write_recommendations(
     filter_seen: bool,
     out: Path,
 ) -> int:
-    """Ranked lists as Parquet (CSV or JSON lines by the suffix), batch by batch, whole or not at all; their rows."""
+    """Write ranked lists, whole or not at all, and return their rows.
+
+    out:   ``.parquet`` has the columns of ``LIST_SCHEMA`` and is written batch by batch; ``.csv`` and ``.jsonl`` also
+           have the title
+    raises GenRecError for any other suffix.
+    """
+    if out.suffix not in (".parquet", ".csv", ".jsonl"):
+        found = repr(out.suffix) if out.suffix else "no suffix"
+        raise GenRecError(f"{out}: ranked lists are written as .parquet, .csv or .jsonl, got {found}; name one of them")
     frames = recommender.recommend_batches(histories, k, filter_seen, users)
-    empty = recommender.recommend([])  # gives the columns, whatever there is to write
     rows = 0
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
-            with pq.ParquetWriter(temporary, empty.drop("title").to_arrow().schema) as writer:
+            with pq.ParquetWriter(temporary, LIST_SCHEMA, compression="zstd") as writer:
                 for frame in frames:
-                    writer.write_table(frame.drop("title").to_arrow())
+                    writer.write_table(frame.select(LIST_SCHEMA.names).to_arrow().cast(LIST_SCHEMA))
                     rows += len(frame)
         else:
-            table = pl.concat([empty, *frames])
+            table = pl.concat([recommender.recommend([]), *frames])  # the first has the columns, whatever there is
             rows = len(table)
             table.write_csv(temporary) if out.suffix == ".csv" else table.write_ndjson(temporary)
     return rows
@@ -197,8 +209,7 @@ def run_report(config: Config, split: Split = "test") -> Path:
     run = Run(config.run)
     users = None
     if (run.model / "config.json").is_file() and run.data.is_dir():
-        dataset = Dataset.load(run.data)
-        users = sample_users(load_recommender(config, run, dataset), dataset, split, config.seed)
+        users = sample_users(*load_with_data(config, run), split, config.seed)
     return write_report(run.folder, users)
 
 

@@ -26,6 +26,7 @@ from tokenizer import Codes
 
 logger = logging.getLogger(__name__)
 
+MODEL_CARD = (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8")
 CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
 FORMAT = 1
 """Version of the folder's layout."""
@@ -36,13 +37,14 @@ class Recommender(
     library_name="gen_rec",
     license="apache-2.0",
     tags=["recommendation", "semantic-ids", "generative-retrieval"],
+    model_card_template=MODEL_CARD,
 ):
     """A trained model with its codes, tries and item ids.
 
     model:  the network
     codes:  stream -> the codes its trie is built from
     items:  row i is item i: ``item_id``, ``title``, ``train_count`` (interactions in training)
-    search: how codes are searched and fused, unless a call says otherwise
+    search: how codes are searched and fused in every call; assign another to change it
 
     ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of any Hugging Face model; the folder holds
     safetensors, JSON and Parquet, and nothing that is executed on loading.
@@ -88,8 +90,12 @@ class Recommender(
         k:           items a history; cut to what the catalogue holds
         filter_seen: leave out the items of the history itself
         user_ids:    names of the rows in the result; "0", "1", ... when None
-        returns      ``user_id, rank, item_id, title, score, behavior_score, semantic_score``; rank from 1, scores are
-                     log-probabilities (the fused one as ``search.fusion`` says), best first.
+        returns      ``user_id, rank, item_id, title, score, behavior_score, semantic_score``, best first, rank from 1.
+                     The streams' scores are the item's log-probabilities log p_b and log p_s, null where a stream did
+                     not score it. ``score`` is, with ``search.fusion`` "sum", w log p_b + (1 - w) log p_s, where w is
+                     ``search.behavior_weight``; with "entropy" the same with weights of each history's own; with
+                     "confidence" the larger of log w + log p_b and log (1 - w) + log p_s. With one stream it is that
+                     stream's.
         """
         frames = list(self.recommend_batches(histories, k, filter_seen, user_ids))
         return pl.concat(frames) if frames else _frame([], np.empty((0, 0), dtype=np.int64), self.items, {})

@@ -25,10 +25,11 @@ class SearchConfig:
     beams: int = 100
     """Prefixes that a beam search keeps at each level."""
     fusion: Literal["confidence", "sum", "entropy"] = "sum"
-    """How the streams' lists become one: the larger log-probability, the sum of both, or the sum weighted by how
-    certain each stream is of this history."""
+    """How the streams' lists become one. With w = ``behavior_weight`` an item's score is: for "confidence" the larger
+    of log w + log p_b and log (1 - w) + log p_s, among the streams that list it; for "sum" w log p_b + (1 - w) log p_s;
+    for "entropy" that sum with w moved, history by history, towards the stream that is more certain."""
     behavior_weight: float = 0.5
-    """Weight of the behaviour stream in the fusion, between 0 and 1; the semantic stream has the rest."""
+    """Weight w of the behaviour stream in the fusion, between 0 and 1; the semantic stream has the rest."""
     batch_size: int = 256
     """Histories searched at once."""
 

@@ -20,13 +20,17 @@ class Run:
     """The folder of one run.
 
     config.yaml     the resolved settings
+    stages.json     stage -> the key with which it was done
     data/           interactions.parquet, items.parquet, users.parquet, summary.json
-    embeddings/     <stream>.safetensors
+    embeddings/     <stream>.safetensors; behavior.json, the losses of DIN
     codes/          <stream>.safetensors and .json, report.json, report.png
     checkpoints/    state for resuming the training
     model/          the recommender, as ``from_pretrained`` reads it
     log.jsonl       training and validation, a line an event
-    metrics.json, users.parquet, recommendations.parquet, report.html
+    tensorboard/    the same figures as curves
+    metrics.json    the figures of the test split; metrics_valid.json those of the validation split
+    users.parquet   the rank of every user's test target; users_valid.parquet that of the validation target
+    recommendations.parquet, report.html
     """
 
     def __init__(self, folder: str | Path) -> None:

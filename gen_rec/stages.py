@@ -70,8 +70,8 @@ def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
 
     if uses_texts(config) and not any(value.strip() for value in dataset.texts):
         raise DataError(
-            f"{run.data / 'items.parquet'}: no item has a text; give items with texts (--data.table.items), or learn from "
-            "behaviour alone: --model.streams '[behavior]' --model.item_content false --model.code_content false"
+            f"{run.data / 'items.parquet'}: no item has a text; give items with texts (--data.table.items), or learn "
+            "from behaviour alone: --model.streams '[behavior]' --model.item_content false --model.code_content false"
         )
     key = run.stage_key(asdict(text), [run.data / "items.parquet"])
     did = False

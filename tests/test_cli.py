@@ -1,6 +1,7 @@
 """The command line: what it takes, what it refuses and how, and where settings come from."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from gen_rec.cli import COMMANDS, HANDLERS, guarded, main, parse, parse_config
 from gen_rec.config import Config, as_dict, to_yaml
 from gen_rec.errors import GenRecError
 from gen_rec.training.trainer import Interrupted
+from tokenizer import Codes
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +124,53 @@ def test_where_settings_come_from(tmp_path: Path) -> None:
     assert (given.seed, given.training.epochs, given.training.patience) == (3, 5, 5)
     demo, _ = parse("demo", [])
     assert (demo.data.set, demo.run) == ("movielens-demo", "runs/demo")
+
+
+def test_a_command_that_fails_leaves_the_settings_of_the_run(
+    fresh_run: Callable[[str], Path], options: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fresh_run("run")
+    settings = run / "config.yaml"
+    settings.write_text(to_yaml(parse_config(options(run))))
+    before = settings.read_bytes()
+    failing = [
+        ["tokenize", "--tokenizer.widths", "[2, 2]"],
+        ["prepare", "--data.table.interactions", str(run / "nothing.csv")],
+        ["embed", "--embeddings.semantic.model", "packaged:nothing"],
+    ]
+    for command, *more in failing:
+        assert main([command, "--run", str(run), *more]) == 1
+        assert settings.read_bytes() == before
+    capsys.readouterr()
+    assert main(["tokenize", "--run", str(run)]) == 0  # as before, without a word of what was tried
+    assert Codes.load(run / "codes" / "behavior").widths == (4, 4, 4)
+    assert settings.read_bytes() == before
+    assert main(["tokenize", "--run", str(run), "--tokenizer.branching", "8"]) == 0
+    assert parse_config(["--run", str(run)]).tokenizer.branching == 8
+
+
+def test_every_config_file_is_named_in_the_result(
+    trained: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text((run / "config.yaml").read_text())
+    Path("overlay.yaml").write_text("search:\n  fusion: confidence\n  behavior_weight: 0.25\n")
+    arguments = ["--config", "base.yaml", "--config=overlay.yaml", f"--run={run}", "--search.behavior_weight", "0.75"]
+    assert main(["evaluate", *arguments]) == 0
+    for result in json.loads((run / "metrics.json").read_text()):
+        assert result["config"] == "base.yaml + overlay.yaml"
+        assert result["settings"]["search"]["fusion"] == "confidence"
+        assert result["settings"]["search"]["behavior_weight"] == 0.75
+
+
+def test_help_says_what_a_setting_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Prefixes that a beam search keeps at each level. (type: int, default: 100)" in text
+    assert "TokenizerConfig(" not in text  # a class without a docstring shows its signature
+    assert "EvaluationConfig(" not in text
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:

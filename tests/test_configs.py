@@ -16,10 +16,12 @@ from gen_rec.data.sources import read_raw
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BASE = CONFIGS / "beauty.yaml"
-MAIN = sorted(CONFIGS.glob("*.yaml"))
+ENCODER = CONFIGS / "minilm.yaml"
+MAIN = sorted(set(CONFIGS.glob("*.yaml")) - {ENCODER})
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
-EVERY = [DEMO_CONFIG, *MAIN, *PAPER, *ABLATIONS]
+RUNS = [DEMO_CONFIG, *MAIN, *PAPER, *ABLATIONS]
+EVERY = [*RUNS, ENCODER]
 
 # items: table 1 of S3-Rec (arXiv 2008.07873)
 ITEMS = {"amazon-beauty": 12_101, "amazon-sports": 18_357, "amazon-toys": 11_924, "yelp": 20_033}
@@ -29,8 +31,8 @@ MACHINE_PATH = re.compile(r"""(^|[\s"'=:\[,])(/\w|~|\$|\.\./|[A-Za-z]:[\\/])""")
 
 
 def load(path: Path) -> Config:
-    """The config as the command line reads it; an ablation lies over its base."""
-    files = [BASE, path] if path in ABLATIONS else [path]
+    """The config as the command line reads it; an overlay lies over the base."""
+    files = [BASE, path] if path in (*ABLATIONS, ENCODER) else [path]
     return parse_config([word for file in files for word in ("--config", str(file))])
 
 
@@ -75,7 +77,7 @@ def test_an_unknown_key_is_refused(tmp_path, capsys):
 
 
 def test_no_two_configs_share_a_run():
-    runs = [load(path).run for path in EVERY]
+    runs = [load(path).run for path in RUNS]
     assert len(set(runs)) == len(runs)
 
 
@@ -118,6 +120,12 @@ def test_an_ablation_changes_what_it_names_and_nothing_else(path):
     assert "run" in changed
     assert changed - {"run"}, f"{path} no longer differs from {BASE}"
     assert changed <= named
+
+
+def test_the_other_encoder_changes_that_and_nothing_else():
+    before, after = (flat(as_dict(load(each))) for each in (BASE, ENCODER))
+    changed = {name: after[name] for name in after if after[name] != before[name]}
+    assert changed == {"embeddings.semantic.model": "packaged:all-MiniLM-L6-v2"}
 
 
 @pytest.mark.real_data

@@ -3,17 +3,22 @@
 import io
 import json
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
+from gen_rec.cli import main, parse_config
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
-from gen_rec.errors import DataError
+from gen_rec.errors import DataError, GenRecError
 from gen_rec.evaluate import evaluate_model
+from gen_rec.evaluation.lists import LIST_SCHEMA
 from gen_rec.evaluation.result import REQUIRED, read_results
 from gen_rec.inference import (
     histories_of,
@@ -23,6 +28,7 @@ from gen_rec.inference import (
     run_evaluate,
     run_report,
     sample_users,
+    settings_of,
     write_recommendations,
 )
 from gen_rec.recommender import Recommender
@@ -79,10 +85,70 @@ def test_results_are_the_protocols(trained: tuple[Config, Path], evaluated: Path
         assert (result["split"], result["n_users"], result["seed"]) == ("test", 120, 0)
         assert (result["config"], result["ties"]) == ("configs/shop.yaml", "input-order")
         assert "run" not in result["settings"]
-        assert "root" not in result["settings"]["data"]  # a result names no machine's folder
+        assert result["settings"]["data"]["table"]["interactions"] == "interactions.csv"
+        assert (result["set"], result["text_encoder"]) == ("interactions.csv", "sentence-t5-base")
         for mode in ("raw", "filtered"):
             low, high = result["intervals"][mode]["ndcg@10"]
             assert low <= result["metrics"][mode]["ndcg@10"] <= high
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """All texts in nested lists and dicts, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from strings_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings_in(inner)
+
+
+def test_settings_of_a_result_name_no_folder_of_this_machine(
+    trained: tuple[Config, Path], evaluated: Path, tmp_path: Path
+) -> None:
+    for result in read_results(evaluated / "metrics.json"):
+        assert not [text for text in strings_in(result["settings"]) if "/" in text and "sentence-t5-base" not in text]
+    (tmp_path / "encoder").mkdir()
+    config = parse_config([
+        f"--data.root={tmp_path}", f"--embeddings.semantic.model={tmp_path / 'encoder'}", f"--run={tmp_path / 'run'}",
+        f"--data.table.items={tmp_path / 'items.csv'}",
+    ])  # fmt: skip
+    settings = settings_of(config)
+    assert not [text for text in strings_in(settings) if "/" in text and "{" not in text]
+    assert settings["embeddings"]["semantic"]["model"] == "encoder"
+    assert settings["data"]["table"]["interactions"] is None
+    assert settings["data"]["table"]["items"] == "items.csv"
+    assert config.embeddings.semantic.model == str(tmp_path / "encoder")  # the run's own settings stay whole
+    assert settings_of(Config())["embeddings"]["semantic"]["model"] == "sentence-transformers/sentence-t5-base"
+
+
+def test_another_catalogue_than_that_of_training(
+    trained: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    config = replace(trained[0], run=str(run))
+    for path in run.glob("metrics*.json"):
+        path.unlink()
+    items = pl.read_parquet(run / "data" / "items.parquet")
+    message = r"model was trained on other items than .*data holds now; train again: gen-rec train --run"
+    for other in (items.reverse(), items.head(-1), items.with_columns(item_id="new " + pl.col("item_id"))):
+        other.write_parquet(run / "data" / "items.parquet")
+        with pytest.raises(GenRecError, match=message):
+            run_evaluate(config)
+        with pytest.raises(GenRecError, match=message):
+            run_report(config)
+        assert main(["recommend", "--run", str(run)]) == 1
+        assert "trained on other items" in capsys.readouterr().err
+    assert not list(run.glob("metrics*.json"))
+    assert not (run / "recommendations.parquet").exists()
+    # Histories of one's own are by external id: they need no prepared data, whatever it holds.
+    (tmp_path / "histories.txt").write_text("i1 i2\n")
+    arguments = ["--run", str(run), "--histories", str(tmp_path / "histories.txt"), "--out", str(tmp_path / "r.csv")]
+    assert main(["recommend", *arguments]) == 0
+    items.with_columns(title=pl.lit("renamed")).write_parquet(run / "data" / "items.parquet")
+    assert len(run_evaluate(config)) == 3  # the same items in the same order
 
 
 def test_metrics_follow_from_the_ranked_lists(trained: tuple[Config, Path], evaluated: Path, tmp_path: Path) -> None:
@@ -166,6 +232,7 @@ def test_lists_on_disk(trained: tuple[Config, Path], tmp_path: Path, suffix: str
         suffix
     ]
     found = reader(out)
+    expected_schema = pq.read_schema(out) if suffix == ".parquet" else None
     if suffix == ".parquet":
         assert found.equals(expected.drop("title"))
     else:
@@ -176,6 +243,36 @@ def test_lists_on_disk(trained: tuple[Config, Path], tmp_path: Path, suffix: str
     assert list(tmp_path.iterdir()) == [out]
     if suffix == ".parquet":
         assert pl.read_parquet(out).schema == found.schema
+        for schema in (pq.read_schema(out), expected_schema):
+            assert schema.equals(LIST_SCHEMA)  # with what may be null
+        assert [field.name for field in expected_schema if field.nullable] == ["behavior_score", "semantic_score"]
+
+
+@pytest.mark.parametrize("name", ["recs", "recs.tsv", "recs.json", "recs.parquet.gz"])
+def test_lists_of_an_unknown_kind(trained: tuple[Config, Path], tmp_path: Path, name: str) -> None:
+    recommender = load_recommender(trained[0], Run(trained[1]))
+    with pytest.raises(GenRecError, match=rf"{name}: ranked lists are written as \.parquet, \.csv or \.jsonl, got"):
+        write_recommendations(recommender, [["i1"]], ["a"], 4, True, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_are_written_whole_or_not_at_all(
+    trained: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender, out = load_recommender(trained[0], Run(trained[1])), tmp_path / "recs.parquet"
+    write_recommendations(recommender, [["i1"]], ["a"], 4, True, out)
+    before = out.read_bytes()
+    batches = recommender.recommend_batches
+
+    def broken(*arguments: object) -> Iterator[pl.DataFrame]:
+        yield from batches(*arguments)  # type: ignore[arg-type]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(recommender, "recommend_batches", broken)
+    with pytest.raises(ZeroDivisionError):
+        write_recommendations(recommender, [["i2"]], ["b"], 4, True, out)
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_split_without_cases(trained: tuple[Config, Path], fresh_run: Callable[[str], Path]) -> None:

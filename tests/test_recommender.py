@@ -1,6 +1,7 @@
 """The recommender as a person uses it: external ids in and out, one folder on disk, the same folder on the hub."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 
 from gen_rec.config import Config
 from gen_rec.errors import GenRecError
@@ -232,6 +233,22 @@ def test_from_the_hub(trained: tuple[Config, Path], recommender: Recommender, mo
     again = Recommender.from_pretrained("someone/shop", revision="v1")
     assert asked == {"name": "someone/shop", "revision": "v1"}
     assert again.recommend(HISTORIES).equals(recommender.recommend(HISTORIES))
+
+
+def test_the_model_card(recommender: Recommender, tmp_path: Path) -> None:
+    recommender.save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "More Information Needed" not in card.content
+    assert "{{" not in card.content
+    assert (card.data.library_name, card.data.license) == ("gen_rec", "apache-2.0")
+    assert {"recommendation", "semantic-ids", "generative-retrieval"} <= set(card.data.tags)
+    assert "Recommender.from_pretrained(" in card.text
+    for path in tmp_path.iterdir():  # every file is explained
+        name = re.sub("codes_[a-z]+", "codes_*", path.name)
+        assert name == "README.md" or f"`{name}`" in card.text
+    (tmp_path / "README.md").write_text("mine")  # a card that a person wrote stays
+    recommender.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_push_to_hub_uploads_these_files(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,27 @@ def test_sum_asks_each_stream_for_what_only_the_other_listed(method: str):
             assert items == np.argsort(-total)[:4].tolist()
 
 
+@pytest.mark.parametrize("method", ["beam", "exact"])
+def test_entropy_does_not_depend_on_how_many_items_are_asked_for(method: str):
+    """How certain a stream is comes from a list of one length: evaluate (21 items) and recommend (10) agree."""
+    model, history, lengths, scores = known()
+    config = config_of(method=method, fusion="entropy")
+    short, long = (search(model, history, lengths, k, [excluded()], config)[0] for k in (10, 21))
+    assert short.fused is not None
+    assert long.fused is not None
+    assert torch.equal(short.fused.items, long.fused.items[:, :10])
+    for a, b in zip(short.fused[1:], long.fused[1:], strict=True):
+        assert torch.equal(a, b[:, :10])
+    for stream, found in short.streams.items():
+        assert torch.equal(found.items, long.streams[stream].items[:, :10])
+    # Shorter lists would have said something else: the test would notice.
+    whole, cut = (
+        fused_by_hand(*(np.sort(scores[stream][0])[::-1][:n] for stream in scores), "entropy", 0.3)[:10]
+        for n in (N_ITEMS, 10)
+    )
+    assert not np.allclose(whole, cut, atol=1e-6)
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize(("method", "beams"), [("exact", 1), ("beam", 3), ("beam", N_ITEMS)])
 def test_excluded_items_never_come_back_and_are_removed_before_the_cut(method: str, beams: int, fusion: str):

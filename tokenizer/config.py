@@ -7,6 +7,8 @@ from typing import Literal
 
 @dataclass
 class TokenizerConfig:
+    """How embeddings are cut into codes, and how wide and deep the codes are."""
+
     method: Literal["balanced", "residual", "random"] = "balanced"
     """balanced: hierarchical k-means with equal-sized children. residual: k-means of what the level before
     left over (TIGER, arXiv 2305.05065). random: a balanced tree that ignores the embeddings, for
@@ -15,7 +17,7 @@ class TokenizerConfig:
     """Children of a node: the size K of one code level."""
     widths: list[int] | None = None
     """Children of a node at each level, when levels should differ; it also fixes the depth. The product must
-    be at least the number of items. Empty: every level is ``branching`` wide and the depth is as small as
+    be at least the number of items. None: every level is ``branching`` wide and the depth is as small as
     possible. For ``residual``, the codebook size of each level before the last one, which removes
     collisions."""
     normalize: bool = False
@@ -57,7 +59,7 @@ class TokenizerConfig:
             if leaves < n_items:
                 raise ValueError(
                     f"tokenizer.widths {self.widths} make {leaves} leaves, too few for {n_items} items; "
-                    "widen a level, add one, or leave tokenizer.widths empty"
+                    "widen a level, add one, or set tokenizer.widths to null"
                 )
             return tuple(self.widths)
         depth, leaves = 1, self.branching

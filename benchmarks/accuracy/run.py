@@ -3,24 +3,26 @@
     python benchmarks/accuracy/run.py --config configs/beauty.yaml [--config OVERLAY.yaml ...] [--seed 1 ...]
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
-``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``. An overlay of ``configs/ablations`` adds its
+``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``, and the resolved settings under the same
+name in ``benchmarks/accuracy/configs``. An overlay of ``configs/ablations`` adds its
 name to the methods, as in ``eager-fused/no-transfer``. Times and memory are those of all stages; an interrupted run
 adds up its parts.
 """
 
 import json
 import sys
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
-from gen_rec.cli import guarded, metrics_table, parse
-from gen_rec.config import Config
+from gen_rec.cli import guarded, metrics_table, parse, values_of
+from gen_rec.config import Config, to_yaml
 from gen_rec.evaluation.result import Meter, write_result
-from gen_rec.files import write_json
+from gen_rec.files import atomic_path, write_json
 from gen_rec.inference import run_evaluate
 from gen_rec.pipeline import run_training
 
 RESULTS = Path(__file__).parent / "results"
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def add_cost(path: Path, meter: Meter) -> dict[str, float]:
@@ -49,15 +51,17 @@ def run(config: Config, names: list[str]) -> None:
     for result in results:
         result.update(cost, method=result["method"] + ablation)
     stems = "+".join(Path(name).stem for name in names)
-    name = f"{results[0]['set']}-{stems}-seed{config.seed}.json"
+    name = f"{results[0]['set']}-{stems}-seed{config.seed}"
     print(metrics_table(results))
-    print(write_result(RESULTS / name, results))
+    print(write_result(RESULTS / f"{name}.json", results))
+    with atomic_path(CONFIGS / f"{name}.yaml") as temporary:
+        temporary.write_text(to_yaml(replace(config, data=replace(config.data, root=None))), encoding="utf-8")
 
 
 def main() -> int:
     """Entry point."""
     arguments = sys.argv[1:]
-    names = [value for option, value in pairwise(arguments) if option == "--config"]
+    names = values_of("--config", arguments)
     if not names:
         print("error: give --config FILE, the file that the result will name", file=sys.stderr)
         return 2

@@ -73,7 +73,8 @@ class DataConfig:
     text: str | None = None
     """Template of an item's text over the columns of the items, such as
     ``{title}. Brand: {brand}. {categories}``. A field that is empty or "Unknown" is left out with the words
-    before it. None means that template with the columns the set has not got left out."""
+    before it. None means the source's own template with the columns the set has not got left out: that one,
+    but for the film ratings of the demo, which have years and genres."""
     title_column: str = "title"
     """Column of the items that a person is shown as the item's name (Sports has only ``title_proxy``)."""
     list_separator: str = " > "

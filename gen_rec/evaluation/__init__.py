@@ -4,7 +4,7 @@ from gen_rec.evaluation.bootstrap import bootstrap_intervals, paired_bootstrap
 from gen_rec.evaluation.config import EvaluationConfig
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator, MethodEvaluation
 from gen_rec.evaluation.filtering import filter_seen
-from gen_rec.evaluation.lists import RankedListWriter, lists_to_arrays, read_ranked_lists, write_per_user
+from gen_rec.evaluation.lists import LIST_SCHEMA, lists_to_arrays, read_ranked_lists, write_per_user
 from gen_rec.evaluation.metrics import CUTS, MISS, RankedLists, retrieval_metrics, target_ranks
 from gen_rec.evaluation.result import (
     Meter,
@@ -17,13 +17,13 @@ from gen_rec.evaluation.result import (
 
 __all__ = [
     "CUTS",
+    "LIST_SCHEMA",
     "MISS",
     "Evaluation",
     "EvaluationConfig",
     "Evaluator",
     "Meter",
     "MethodEvaluation",
-    "RankedListWriter",
     "RankedLists",
     "bootstrap_intervals",
     "check_result",

@@ -9,6 +9,8 @@ from gen_rec.evaluation.slices import LENGTH_EDGES, POPULARITY_QUANTILES
 
 @dataclass
 class EvaluationConfig:
+    """Confidence intervals, and the slices of users and items for which figures are also given."""
+
     resamples: int = RESAMPLES
     """Resamples of the bootstrap over users."""
     level: float = 0.95

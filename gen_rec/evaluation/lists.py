@@ -1,19 +1,16 @@
 """Ranked lists and per-user results as Parquet, with external ids: anyone can score them without our code."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gen_rec.errors import DataError
 from gen_rec.evaluation.evaluator import MODES, Evaluation
-from gen_rec.evaluation.metrics import MISS, RankedLists, as_array
+from gen_rec.evaluation.metrics import MISS, RankedLists
 from gen_rec.files import atomic_path
 
 if TYPE_CHECKING:
@@ -30,80 +27,6 @@ LIST_SCHEMA = pa.schema(
     ]
 )
 """One row a recommended item, rank from 1; a stream's score is null where it has none for the item."""
-
-
-class RankedListWriter:
-    """Writes ranked lists batch by batch; the file appears, whole, when the ``with`` block ends well.
-
-    >>> with RankedListWriter("recs.parquet", dataset.item_ids) as writer:
-    ...     writer.write(user_ids, fused.items, fused.scores, fused.scores_a, fused.scores_b)
-    """
-
-    def __init__(self, path: str | Path, item_ids: Sequence[str] | np.ndarray) -> None:
-        """path: the file to be; item_ids: (n_items,) external id of each item."""
-        self.path = Path(path)
-        self.item_ids = pa.array([str(item) for item in item_ids], pa.string())
-        self.rows = 0
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "RankedListWriter":
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            self._writer = stack.enter_context(pq.ParquetWriter(temporary, LIST_SCHEMA, compression="zstd"))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    def write(
-        self,
-        user_ids: Sequence[str] | np.ndarray,
-        items: Any,
-        scores: Any,
-        behavior_scores: Any = None,
-        semantic_scores: Any = None,
-    ) -> None:
-        """Append the lists of a batch of users.
-
-        user_ids: (b,) external ids
-        items:    (b, k) int, best first, -1 where there is nothing (left out; ranks stay gapless)
-        scores, behavior_scores, semantic_scores: (b, k) float, arrays or tensors; the last two may be None,
-                                                  and
-                  what is not finite in them is written as null
-        """
-        items = as_array(items)
-        if items.ndim != 2 or len(user_ids) != len(items):
-            raise ValueError(f"{len(user_ids)} users and lists of shape {items.shape}; give one list a user")
-        real = items >= 0  # (b, k)
-        if not real.any():
-            return
-        if items.max() >= len(self.item_ids):
-            raise ValueError(f"item {items.max()} is outside the catalogue of {len(self.item_ids)}")
-        score = as_array(scores)[real].astype(np.float32)
-        if np.isnan(score).any():
-            raise ValueError("a listed item has the score NaN; a score must be a number")
-        users = pa.array([str(user) for user in user_ids], pa.string())
-        row = np.nonzero(real)[0]  # (listed,)
-        columns = [
-            users.take(pa.array(row)),
-            pa.array(real.cumsum(1)[real].astype(np.int32)),
-            self.item_ids.take(pa.array(items[real])),
-            pa.array(score),
-            self._optional(behavior_scores, real),
-            self._optional(semantic_scores, real),
-        ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=LIST_SCHEMA))
-        self.rows += len(row)
-
-    @staticmethod
-    def _optional(scores: Any, real: np.ndarray) -> pa.Array:
-        if scores is None:
-            return pa.nulls(int(real.sum()), pa.float32())
-        values = as_array(scores)[real].astype(np.float32)
-        return pa.array(values, mask=~np.isfinite(values))
 
 
 def read_ranked_lists(path: str | Path) -> pl.DataFrame:

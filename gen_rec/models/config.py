@@ -23,7 +23,8 @@ class ModelConfig:
     decoder_layers: int = 2
     """Layers over the codes, of each stream; with 0 a stream is a softmax head a level on the encoder's state."""
     dropout: float = 0.3
-    """Dropout rate inside attention, feed-forward nets and on every residual branch."""
+    """Dropout rate inside attention and feed-forward nets, on every residual branch, and on the decoder's states before
+    they score codes."""
     embedding_dropout: float = 0.3
     """Dropout rate on item vectors entering the encoder and on code vectors entering a decoder."""
     max_history: int = 20

@@ -4,13 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 import ranx
-import torch
 
 from gen_rec.errors import DataError
 from gen_rec.evaluation import (
     Evaluator,
     RankedLists,
-    RankedListWriter,
     filter_seen,
     lists_to_arrays,
     read_ranked_lists,
@@ -22,75 +20,27 @@ from gen_rec.evaluation.metrics import ndcg_at
 IDS = ["A0", "B1", "C2", "D3"]
 
 
-def test_columns_and_rows_by_hand(tmp_path):
-    path = tmp_path / "recs.parquet"
-    with RankedListWriter(path, IDS) as writer:
-        writer.write(
-            np.array(["u1", "u2"]),
-            torch.tensor([[2, 0], [1, -1]]),
-            torch.tensor([[0.5, 0.25], [0.75, -np.inf]]),
-            torch.tensor([[-1.0, -np.inf], [-3.0, 0.0]]),
-            np.array([[np.nan, -2.0], [-4.0, 0.0]]),
-        )
-        writer.write(["u3"], np.array([[-1, -1]]), np.zeros((1, 2)))  # nothing to recommend
-        writer.write(["u4"], np.array([[-1, 3]]), np.array([[0.0, 0.125]]))  # ranks stay gapless
-        assert not path.exists()
-    assert pl.read_parquet(path).rows() == [
-        ("u1", 1, "C2", 0.5, -1.0, None),
-        ("u1", 2, "A0", 0.25, None, -2.0),
-        ("u2", 1, "B1", 0.75, -3.0, -4.0),
-        ("u4", 1, "D3", 0.125, None, None),
-    ]
-    assert pl.read_parquet_schema(path) == {
-        "user_id": pl.String,
-        "rank": pl.Int32,
-        "item_id": pl.String,
-        "score": pl.Float32,
-        "behavior_score": pl.Float32,
-        "semantic_score": pl.Float32,
-    }
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "recs.parquet"
-    with RankedListWriter(path, IDS) as writer:
-        writer.write(["u1"], np.array([[0]]), np.array([[1.0]]))
-    with pytest.raises(RuntimeError, match="killed"), RankedListWriter(path, IDS) as writer:  # noqa: PT012
-        writer.write(["u9"], np.array([[1]]), np.array([[1.0]]))
-        raise RuntimeError("killed")
-    assert pl.read_parquet(path)["user_id"].to_list() == ["u1"]
-    assert [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]
-
-
-def test_an_empty_file_has_the_columns(tmp_path):
-    with RankedListWriter(tmp_path / "r.parquet", IDS):
-        pass
-    assert len(read_ranked_lists(tmp_path / "r.parquet")) == 0
-
-
-def test_what_the_writer_refuses(tmp_path):
-    with RankedListWriter(tmp_path / "r.parquet", IDS) as writer:
-        with pytest.raises(ValueError, match="outside the catalogue of 4"):
-            writer.write(["u"], np.array([[4]]), np.array([[1.0]]))
-        with pytest.raises(ValueError, match="one list a user"):
-            writer.write(["u", "v"], np.array([[1]]), np.array([[1.0]]))
-        with pytest.raises(ValueError, match="NaN"):
-            writer.write(["u"], np.array([[1]]), np.array([[np.nan]]))
-
-
 def test_round_trip_and_scored_by_ranx_from_the_file_alone(tmp_path, random_cases, random_lists):
-    n, n_items = 60, 40
-    items, scores = random_lists(n, n_items, 25, seed=1)
+    n, n_items, k = 60, 40, 25
+    items, scores = random_lists(n, n_items, k, seed=1)
     scores = scores.astype(np.float32)
     cases = random_cases(n, n_items, seed=2)
     users = [f"user {u:03}" for u in range(n)]
     ids = [f"item {i}" for i in range(n_items)]
-    with RankedListWriter(tmp_path / "r.parquet", ids) as writer:
-        for start in range(0, n, 16):
-            part = slice(start, start + 16)
-            writer.write(users[part], items[part], scores[part])
+    row, column = np.nonzero(items >= 0)
+    theirs = pl.DataFrame({
+        "user_id": [users[i] for i in row],
+        "rank": column + 1,
+        "item_id": [ids[i] for i in items[row, column]],
+        "score": scores[row, column],
+    })  # fmt: skip
+    # Rows in any order, but for each user's first, which says where the user stands.
+    first = theirs.filter(pl.col("rank") == 1)
+    others = theirs.filter(pl.col("rank") > 1).sample(fraction=1, shuffle=True, seed=0)
+    pl.concat([first, others]).write_parquet(tmp_path / "r.parquet")
     frame = read_ranked_lists(tmp_path / "r.parquet")
-    back = lists_to_arrays(frame, users, ids, k=25)
+    assert frame.select(theirs.columns).equals(theirs.with_columns(pl.col("rank").cast(pl.Int64)))
+    back = lists_to_arrays(frame, users, ids, k)
     np.testing.assert_array_equal(back.items, items)
     np.testing.assert_array_equal(back.scores, scores)
 

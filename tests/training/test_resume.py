@@ -124,6 +124,23 @@ def test_skipped_forced_and_gone_back(
     assert all(torch.equal(first[name], value) for name, value in weights(run).items())
 
 
+def test_settings_that_need_no_training(
+    fresh_run: Callable[[str], Path], options: Callable[..., list[str]], train_here: Callable[..., bool]
+) -> None:
+    run = fresh_run("run")
+    train_here(parse_config(options(run)))
+    model = run / "model" / "model.safetensors"
+    written = model.stat().st_mtime_ns
+    for change in ("--search.method=beam", "--search.beams=7", "--search.fusion=confidence", "--search.batch_size=3",
+                   "--search.behavior_weight=0.9", "--training.checkpoint_minutes=0", "--evaluation.resamples=3"):  # fmt: skip
+        assert not train_here(parse_config(options(run, change))), change
+    assert model.stat().st_mtime_ns == written
+    for change in ("--training.patience=4", "--model.dropout=0.1", "--objective.transfer=false", "--seed=1"):
+        before = json.loads((run / "stages.json").read_text())["train"]
+        assert train_here(parse_config(options(run, change, "--training.epochs=1"))), change
+        assert json.loads((run / "stages.json").read_text())["train"] != before
+
+
 def test_kept_weights_that_are_gone(
     fresh_run: Callable[[str], Path], options: Callable[..., list[str]], train_here: Callable[..., bool]
 ) -> None:
