@@ -1,6 +1,7 @@
 """The training stage of a run: load what the earlier stages made, train, keep the best recommender."""
 
 import logging
+import os
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from gen_rec.data import columns as c
 from gen_rec.data.batches import TrainingRows, causal_rows, prefix_rows
 from gen_rec.data.interactions import Dataset
 from gen_rec.embeddings.store import load_embeddings
+from gen_rec.errors import GenRecError
 from gen_rec.evaluate import evaluate_model, headline_method
 from gen_rec.models.content import content_features
 from gen_rec.objectives.eager import EagerObjective
@@ -28,14 +30,17 @@ logger = logging.getLogger(__name__)
 PROCESS_TIMEOUT = timedelta(hours=12)
 """How long processes wait for the one that prepares, embeds and tokenizes."""
 
-
 NOT_LEARNT_BY = ("checkpoint_minutes", "cpu")
 """Settings of training that may change without training again."""
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Devices, processes and precision as ``accelerate launch`` set them up; one process without it."""
-    return Accelerator(
+    """Devices, processes and precision as ``accelerate launch`` set them up; one process without it.
+
+    raises GenRecError where several processes were started that would not know of one another: each would train alone
+    and write into the same run.
+    """
+    accelerator = Accelerator(
         cpu=config.training.cpu,
         mixed_precision=config.training.mixed_precision,
         kwargs_handlers=[
@@ -43,6 +48,13 @@ def make_accelerator(config: Config) -> Accelerator:
             DistributedDataParallelKwargs(broadcast_buffers=False),  # they never change
         ],
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise GenRecError(
+            f"{started} processes were started, but {accelerator.num_processes} would train together; on processors "
+            "add --training.cpu true"
+        )
+    return accelerator
 
 
 def catalogue(dataset: Dataset) -> pl.DataFrame:
