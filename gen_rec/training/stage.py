@@ -49,7 +49,7 @@ def make_accelerator(config: Config) -> Accelerator:
         ],
     )
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != accelerator.num_processes:
+    if accelerator.num_processes < started:
         raise GenRecError(
             f"{started} processes were started, but {accelerator.num_processes} would train together; on processors "
             "add --training.cpu true"

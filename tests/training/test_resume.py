@@ -131,8 +131,9 @@ def test_settings_that_need_no_training(
     train_here(parse_config(options(run)))
     model = run / "model" / "model.safetensors"
     written = model.stat().st_mtime_ns
-    for change in ("--search.method=beam", "--search.beams=7", "--search.fusion=confidence", "--search.batch_size=3",
-                   "--search.behavior_weight=0.9", "--training.checkpoint_minutes=0", "--evaluation.resamples=3"):  # fmt: skip
+    free = ["--search.method=beam", "--search.beams=7", "--search.fusion=confidence", "--search.batch_size=3",
+            "--search.behavior_weight=0.9", "--training.checkpoint_minutes=0", "--evaluation.resamples=3"]  # fmt: skip
+    for change in free:
         assert not train_here(parse_config(options(run, change))), change
     assert model.stat().st_mtime_ns == written
     for change in ("--training.patience=4", "--model.dropout=0.1", "--objective.transfer=false", "--seed=1"):
