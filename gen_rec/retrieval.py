@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from gen_rec.data.interactions import Sequences, offsets_of, ranges
 from gen_rec.models.scoring import StreamScorer, stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
 from indexing import Fused, Ranked, beam_search, exact_scores, fuse, score_items
+from indexing.fusion import ItemScorer
 from indexing.ranking import checked_exclude, ranked, top_k
 
 
@@ -90,12 +92,17 @@ def _list_length(k: int, config: SearchConfig) -> int:
     return max(k, ENTROPY_LIST) if config.fusion == "entropy" else k
 
 
-def _cut(lists: dict[str, Ranked], k: int) -> dict[str, Ranked]:
-    return {name: Ranked(found.items[:, :k], found.scores[:, :k]) for name, found in lists.items()}
-
-
 def _weights(config: SearchConfig) -> tuple[float, float]:
     return config.behavior_weight, 1.0 - config.behavior_weight
+
+
+def _rankings(lists: dict[str, Ranked], score: dict[str, ItemScorer], k: int, config: SearchConfig) -> Rankings:
+    """Fuse the streams' lists where there are two; ``score`` gives a stream's log-probability of any items."""
+    fused = None
+    if len(lists) == 2:
+        (a, b), (score_a, score_b) = lists.values(), score.values()
+        fused = fuse(a, b, config.fusion, k, score_a, score_b, weights=_weights(config))
+    return Rankings({name: Ranked(found.items[:, :k], found.scores[:, :k]) for name, found in lists.items()}, fused)
 
 
 def _beam(
@@ -106,28 +113,15 @@ def _beam(
     config: SearchConfig,
 ) -> list[Rankings]:
     tries = {name: decoder.trie for name, decoder in model.streams.items()}
+    score: dict[str, ItemScorer] = {name: partial(score_items, scorer, tries[name]) for name, scorer in scorers.items()}
     results = []
     for exclude in excludes:
         lists = {
             name: beam_search(scorer, tries[name], config.beams, _list_length(k, config), exclude)
             for name, scorer in scorers.items()
         }
-        fused = None
-        if len(lists) == 2:
-            (first, second), (a, b) = lists.keys(), lists.values()
-            fused = fuse(
-                a, b, config.fusion, k,
-                lambda items, name=first: score_items(scorers[name], tries[name], items),  # type: ignore[misc]
-                lambda items, name=second: score_items(scorers[name], tries[name], items),  # type: ignore[misc]
-                weights=_weights(config),
-            )  # fmt: skip
-        results.append(Rankings(_cut(lists, k), fused))
+        results.append(_rankings(lists, score, k, config))
     return results
-
-
-def _best(scores: Tensor, k: int) -> Ranked:
-    values, items = top_k(scores, k)
-    return ranked(items, values, k)
 
 
 def _exact(
@@ -137,38 +131,36 @@ def _exact(
     excludes: Sequence[Tensor | None],
     config: SearchConfig,
 ) -> list[Rankings]:
-    whole = {
-        name: exact_scores(scorer, model.streams[name].trie) for name, scorer in scorers.items()
-    }  # each (rows, n_items)
+    whole = {name: exact_scores(scorer, model.streams[name].trie) for name, scorer in scorers.items()}
     results = []
     for exclude in excludes:
-        allowed = whole
+        allowed = whole  # stream -> (rows, n_items)
         if exclude is not None:
             allowed = {name: without(scores, exclude) for name, scores in whole.items()}
         lists = {name: _best(scores, _list_length(k, config)) for name, scores in allowed.items()}
-        fused = None
-        if len(lists) == 2:
-            a, b = allowed.values()
-            weights = _weights(config)
-            if config.fusion == "sum":  # exact over the whole catalogue, not only over the union of two lists
-                items, scores = _best(weights[0] * a + weights[1] * b, k)
-                at = items.clamp(min=0)
-                none = items < 0
-                fused = Fused(
-                    items, scores,
-                    a.gather(1, at).masked_fill(none, -torch.inf),
-                    b.gather(1, at).masked_fill(none, -torch.inf),
-                )  # fmt: skip
-            else:
-                list_a, list_b = lists.values()
-                fused = fuse(
-                    list_a, list_b, config.fusion, k,
-                    lambda items, of=a: of.gather(1, items.clamp(min=0)),  # type: ignore[misc]
-                    lambda items, of=b: of.gather(1, items.clamp(min=0)),  # type: ignore[misc]
-                    weights=weights,
-                )  # fmt: skip
-        results.append(Rankings(_cut(lists, k), fused))
+        if len(lists) == 2 and config.fusion == "sum":
+            results.append(Rankings(lists, _exact_sum(allowed["behavior"], allowed["semantic"], k, config)))
+        else:
+            score: dict[str, ItemScorer] = {name: partial(_look_up, scores) for name, scores in allowed.items()}
+            results.append(_rankings(lists, score, k, config))
     return results
+
+
+def _exact_sum(a: Tensor, b: Tensor, k: int, config: SearchConfig) -> Fused:
+    """The best sums over the whole catalogue, not only over what two lists name. a, b: (rows, n_items)."""
+    weight_a, weight_b = _weights(config)
+    items, scores = _best(weight_a * a + weight_b * b, k)
+    return Fused(items, scores, _look_up(a, items), _look_up(b, items))
+
+
+def _best(scores: Tensor, k: int) -> Ranked:
+    values, items = top_k(scores, k)
+    return ranked(items, values, k)
+
+
+def _look_up(scores: Tensor, items: Tensor) -> Tensor:
+    """(rows, n_items) scores of (rows, m) items, -inf where the item is -1."""
+    return scores.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
 
 
 def without(scores: Tensor, exclude: Tensor) -> Tensor:
