@@ -20,14 +20,11 @@ that would suffer most elsewhere; that is why the result is close to min-cost fl
 import torch
 from torch import Tensor
 
-from tokenizer.repair import place_by_chains
+from tokenizer.prices import balance_prices, balance_prices_quickly
+from tokenizer.repair import QUICK_WORK, WORK, place_by_chains
 
 ROWS_AT_ONCE = 1 << 22
 """Entries of the cost matrix looked at in one step, so that temporary copies stay small."""
-COLD_STEPS, WARM_STEPS = 100, 30
-"""Steps towards balanced prices: when there are none to start from, and when there are."""
-SAMPLE_PER_CENTRE = 64
-"""Points a centre that balanced prices are sought on."""
 AUCTION_ROUNDS = 20
 """Bidding rounds before the rest is placed by chains of moves."""
 
@@ -68,7 +65,11 @@ def _best_two(cost: Tensor, prices: Tensor, rows: Tensor, problem: Tensor) -> tu
 
 
 def balanced_assign(
-    cost: Tensor, tolerance: Tensor, prices: Tensor | None = None, large: Tensor | None = None
+    cost: Tensor,
+    tolerance: Tensor,
+    prices: Tensor | None = None,
+    large: Tensor | None = None,
+    quick: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Assign the points of many problems to centres such that sizes differ by at most one.
 
@@ -79,6 +80,7 @@ def balanced_assign(
                None
     large:     (problems, k) bool, which centres take ceil(m / k) points, exactly m mod k of a problem; None:
                those with the highest starting price, or the most wanted ones where prices are None
+    quick:     cheaper starting prices and fewer chains, for the rounds of a fit of many points
     returns    labels (problems, m) int64 and prices (problems, k)
 
     Ties are broken by position, so the result is a function of its input. Raises ValueError when a problem's
@@ -106,7 +108,8 @@ def balanced_assign(
             )
         capacity = capacity + large
     price = torch.zeros(problems, k, dtype=cost.dtype, device=cost.device) if prices is None else prices
-    price = _balance_prices(cost, capacity, price, tolerance, warm=prices is not None)
+    balance = balance_prices_quickly if quick else balance_prices
+    price = balance(cost, capacity, price, tolerance, warm=prices is not None)
     capacity = capacity.view(-1)  # (problems * k,)
     place = torch.zeros_like(rows)  # centre of each point, numbered over all problems
     bids = torch.zeros(len(rows), dtype=cost.dtype, device=cost.device)
@@ -123,36 +126,9 @@ def balanced_assign(
         waiting = _keep_highest(place, bids, full, capacity, price.view(-1))
         if not len(waiting):
             break
-    waiting = place_by_chains(flat, place, waiting, bids, capacity, price)
+    waiting = place_by_chains(flat, place, waiting, bids, capacity, price, QUICK_WORK if quick else WORK)
     _place_where_room(flat, price, place, waiting, capacity)
     return (place % k).view(problems, m), price
-
-
-def _balance_prices(cost: Tensor, capacity: Tensor, price: Tensor, tolerance: Tensor, warm: bool) -> Tensor:
-    """Move prices until the demand for each centre is about its share of the points.
-
-    Sinkhorn steps: every point divides itself over the centres by softmax(-(cost + price) / temperature), and
-    a price moves by temperature * log(demand / share). The temperature falls from the mean cost to the
-    tolerance.
-
-    cost: (problems, m, k); capacity, price: (problems, k); tolerance: (problems,)
-    warm: the price is nearly right, so start at a low temperature
-    returns (problems, k), the least price of a problem being zero
-    """
-    m, k = cost.shape[1:]
-    stride = max(1, m // (SAMPLE_PER_CENTRE * k))
-    sample = cost[:, ::stride]  # (problems, s, k)
-    target = capacity * (sample.shape[1] / m)
-    hottest = 4 * tolerance if warm else (sample - sample.amin(dim=2, keepdim=True)).mean(dim=(1, 2))
-    coldest = torch.minimum(tolerance, hottest).clamp(min=1e-30)
-    steps = WARM_STEPS if warm else COLD_STEPS
-    for step in range(steps):
-        share = min(1.0, step / (0.7 * steps))
-        temperature = (hottest.clamp(min=1e-30).log() * (1 - share) + coldest.log() * share).exp()[:, None]
-        choice = ((sample + price[:, None, :]) / -temperature[:, :, None]).softmax(dim=2)
-        demand = choice.sum(dim=1).clamp(min=1e-30)  # (problems, k)
-        price = price + temperature * (demand / target).log()
-    return price - price.amin(dim=1, keepdim=True)
 
 
 def _place_where_room(flat: Tensor, price: Tensor, place: Tensor, waiting: Tensor, capacity: Tensor) -> None:

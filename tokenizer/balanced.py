@@ -33,7 +33,9 @@ class Split:
     inertia: Tensor
 
 
-def balanced_kmeans(points: Tensor, k: int, rng: np.random.Generator, max_rounds: int = 20, n_init: int = 1) -> Split:
+def balanced_kmeans(
+    points: Tensor, k: int, rng: np.random.Generator, max_rounds: int = 20, n_init: int = 1, quick: bool = False
+) -> Split:
     """Split each problem's points into k clusters of floor(m/k) or ceil(m/k) points at low inertia.
 
     Alternates the means and the equal-size assignment (``balanced_assign``), the prices of one round being
@@ -42,16 +44,17 @@ def balanced_kmeans(points: Tensor, k: int, rng: np.random.Generator, max_rounds
 
     points: (problems, m, d) float32, about centred and scaled (see ``prepare.standardize``); m at least k,
             k at least 2
+    quick:  cheaper assignments (``balanced_assign``), for a fit of many points
     """
     best: Split | None = None
     for _ in range(n_init):
-        split = _lloyd(points, kmeans_plus_plus(points, k, rng), max_rounds)
+        split = _lloyd(points, kmeans_plus_plus(points, k, rng), max_rounds, quick)
         best = split if best is None else _better(best, split)
     assert best is not None
     return best
 
 
-def _lloyd(points: Tensor, centres: Tensor, max_rounds: int) -> Split:
+def _lloyd(points: Tensor, centres: Tensor, max_rounds: int, quick: bool) -> Split:
     problems, m, _ = points.shape
     k = centres.shape[1]
     total = _sum_of_squares(points)  # (problems,)
@@ -63,7 +66,7 @@ def _lloyd(points: Tensor, centres: Tensor, max_rounds: int) -> Split:
         _cost(points, centres, out=cost)
         share = COARSE if turn < 2 else FINE
         tolerance = (scale * share).clamp(min=1e-12).float()
-        labels, prices = balanced_assign(cost, tolerance, prices)
+        labels, prices = balanced_assign(cost, tolerance, prices, quick=quick)
         centres = cluster_means(points, labels, k)
         sizes = torch.zeros(problems, k, device=points.device)
         sizes.scatter_add_(1, labels, torch.ones_like(labels, dtype=sizes.dtype))

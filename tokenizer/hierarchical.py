@@ -15,6 +15,11 @@ logger = logging.getLogger(__name__)
 
 ENTRIES_AT_ONCE = 1 << 24
 """Entries of the points and of the cost matrix of the nodes that are split together."""
+QUICK_FROM = 20_000
+"""Items from which a fit takes the cheaper steps: starting prices by matrix products, fewer chains of moves, and
+sibling orders by sweeps. Codes of smaller fits stay what they were, bit by bit."""
+QUICK_ENTRIES_AT_ONCE = 1 << 22
+"""``ENTRIES_AT_ONCE`` of such a fit: nodes split together go on until the last of them is done, so fewer at once."""
 
 
 @dataclass
@@ -68,7 +73,9 @@ def _split_nodes(
     if config.method == "random":
         return np.tile(np.arange(size) % width, (nodes, 1))
     codes = np.empty((nodes, size), dtype=np.int64)
-    step = max(1, ENTRIES_AT_ONCE // (size * (points.shape[1] + min(size, width))))
+    quick = len(points) >= QUICK_FROM
+    entries = QUICK_ENTRIES_AT_ONCE if quick else ENTRIES_AT_ONCE
+    step = max(1, entries // (size * (points.shape[1] + min(size, width))))
     for start in range(0, nodes, step):
         part = slice(start, start + step)
         if nodes == 1 and size == len(points):
@@ -76,10 +83,10 @@ def _split_nodes(
         else:
             held = points[torch.from_numpy(items[part]).to(points.device)]  # (part, size, d)
         if size <= width:
-            ranks = sibling_ranks(held, config.sibling_order, rng)
+            ranks = sibling_ranks(held, config.sibling_order, rng, quick)
         else:
-            split = balanced_kmeans(held, width, rng, config.max_rounds, config.n_init)
-            ranks = sibling_ranks(split.centres, config.sibling_order, rng).gather(1, split.labels)
+            split = balanced_kmeans(held, width, rng, config.max_rounds, config.n_init, quick)
+            ranks = sibling_ranks(split.centres, config.sibling_order, rng, quick).gather(1, split.labels)
         codes[part] = ranks.cpu().numpy()
     return codes
 

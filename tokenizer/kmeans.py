@@ -40,6 +40,7 @@ def kmeans_plus_plus(points: Tensor, k: int, rng: np.random.Generator) -> Tensor
         points = points[:, torch.from_numpy(np.sort(rng.choice(m, size, replace=False))).to(device)]
     row = torch.arange(problems, device=device)
     tries = 2 + int(math.log(k))
+    lengths = points.square().sum(-1)  # (problems, size)
     chosen = torch.empty(problems, k, dtype=torch.int64, device=device)
     chosen[:, 0] = torch.from_numpy(rng.integers(size, size=problems)).to(device)
     nearest = squared_distances(points, points[row, chosen[:, 0]][:, None]).squeeze(2)  # (problems, size)
@@ -47,7 +48,9 @@ def kmeans_plus_plus(points: Tensor, k: int, rng: np.random.Generator) -> Tensor
         mass = nearest.double().cumsum(dim=1)  # (problems, size)
         draw = torch.from_numpy(rng.random((problems, tries))).to(device) * mass[:, -1:]
         candidates = torch.searchsorted(mass, draw, right=True).clamp_(max=size - 1)  # (problems, tries)
-        distance = squared_distances(points, points[row[:, None], candidates])  # (problems, size, tries)
+        at = row[:, None], candidates
+        distance = lengths[:, :, None] + lengths[at][:, None, :]  # (problems, size, tries)
+        distance = distance.add_(points @ points[at].transpose(1, 2), alpha=-2).clamp_(min=0)
         distance = torch.minimum(distance, nearest[:, :, None])
         best = distance.sum(dim=1).argmin(dim=1)
         chosen[:, step] = candidates[row, best]

@@ -16,6 +16,8 @@ MOST_CHAINS = 256
 """Chains per problem, at most; who is still waiting then stays so."""
 WORK = 64
 """Arcs looked at, at most, as a multiple of the entries of the cost matrix; bounds the time of many problems."""
+QUICK_WORK = 6
+"""The same for a quick assignment."""
 
 
 class _Clusters:
@@ -51,7 +53,7 @@ class _Clusters:
 
 
 def place_by_chains(
-    flat: Tensor, place: Tensor, waiting: Tensor, urgency: Tensor, capacity: Tensor, price: Tensor
+    flat: Tensor, place: Tensor, waiting: Tensor, urgency: Tensor, capacity: Tensor, price: Tensor, work: int = WORK
 ) -> Tensor:
     """Find places for the waiting points, the most urgent first, one in each problem at a time.
 
@@ -61,7 +63,8 @@ def place_by_chains(
     urgency:  (problems * m,) only that of the waiting ones matters
     capacity: (problems * k,)
     price:    (problems, k) changed in place
-    returns   the points that are still waiting, if there were more than ``MOST_CHAINS`` and ``WORK`` allow
+    work:     arcs looked at, at most, as a multiple of the entries of ``flat``
+    returns   the points that are still waiting, if there were more than ``MOST_CHAINS`` and ``work`` allow
     """
     if not len(waiting):
         return waiting
@@ -74,7 +77,7 @@ def place_by_chains(
     order = order[(order // m).argsort(stable=True)]
     counts = torch.bincount(order // m, minlength=problems)
     turn = torch.arange(len(order), device=place.device) - (counts.cumsum(0) - counts)[order // m]
-    now, budget = 0, WORK * flat.numel()
+    now, budget = 0, work * flat.numel()
     while now < MOST_CHAINS and budget > 0:
         points = order[turn == now]
         if not len(points):

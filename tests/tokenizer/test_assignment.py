@@ -21,14 +21,15 @@ def problem(n: int, k: int, d: int, seed: int) -> tuple[torch.Tensor, torch.Tens
     return squared_distances(points, kmeans_plus_plus(points, k, rng)), large
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize(
     ("n", "k", "d", "seed"),
     [(200, 8, 4, 0), (301, 10, 16, 1), (500, 2, 2, 2), (400, 40, 8, 3), (600, 25, 64, 4)],
 )
-def test_total_is_near_the_exact_optimum(n: int, k: int, d: int, seed: int) -> None:
+def test_total_is_near_the_exact_optimum(n: int, k: int, d: int, seed: int, quick: bool) -> None:
     cost, large = problem(n, k, d, seed)
     tolerance = TOLERANCE * cost.amin(dim=2).mean(dim=1)
-    labels, _ = balanced_assign(cost, tolerance, large=large)
+    labels, _ = balanced_assign(cost, tolerance, large=large, quick=quick)
     sizes = n // k + large[0].long().numpy()
     assert np.array_equal(np.bincount(labels[0].numpy(), minlength=k), sizes)
 
@@ -55,9 +56,10 @@ def test_problems_do_not_touch_each_other() -> None:
     assert torch.equal(labels[1:], alone)
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("n", [7, 64, 65])
-def test_equal_costs_still_fill_every_centre(n: int) -> None:
-    labels, _ = balanced_assign(torch.zeros(1, n, 5), torch.tensor([1e-6]))
+def test_equal_costs_still_fill_every_centre(n: int, quick: bool) -> None:
+    labels, _ = balanced_assign(torch.zeros(1, n, 5), torch.tensor([1e-6]), quick=quick)
     sizes = np.bincount(labels[0].numpy(), minlength=5)
     assert sizes.max() - sizes.min() <= 1
 

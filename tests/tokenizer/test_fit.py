@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import Codes, TokenizerConfig, fit_codes
+from tokenizer import Codes, TokenizerConfig, fit_codes, hierarchical
 from tokenizer.report import group_inertia
 
 
@@ -93,6 +93,22 @@ def test_equal_sizes_beat_a_random_tree_and_more_starts_never_hurt() -> None:
         inertia[name] = group_inertia(values, fit_codes(values, config, 0).codes[:, 0])
     assert inertia["four"] <= inertia["one"] * (1 + 1e-6)  # the first start is the same
     assert inertia["one"] < 0.85 * inertia["random"]
+
+
+@pytest.mark.parametrize("distinct", [None, 40])
+def test_the_quick_way_of_large_fits_keeps_every_promise(monkeypatch: pytest.MonkeyPatch, distinct: int | None) -> None:
+    values, config = embeddings(3000, 8, 4, distinct), TokenizerConfig(branching=16)
+    slow = fit_codes(values, config, 0)
+    monkeypatch.setattr(hierarchical, "QUICK_FROM", 3000)
+    quick = fit_codes(values, config, 0)
+    assert_balanced(quick)
+    assert len(np.unique(quick.codes, axis=0)) == 3000
+    assert np.array_equal(quick.codes, fit_codes(values, config, 0).codes)
+    for level in (1, 2):
+        groups = [np.unique(codes.codes[:, :level], axis=0, return_inverse=True)[1] for codes in (slow, quick)]
+        before, after = (group_inertia(values, group.reshape(-1)) for group in groups)
+        # 1 % at 30,000 items; chance plays a larger part at 3,000, and most among 40 distinct points.
+        assert after <= (1.02 if distinct is None else 1.15) * before
 
 
 def test_the_result_ignores_scale_shift_and_number_format() -> None:
