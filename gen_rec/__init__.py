@@ -5,17 +5,12 @@
 >>> recommender.recommend([["B004756YJA", "B004ZT0SSG"]], k=10)     # external ids in, a DataFrame out
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gen_rec.recommender import Recommender
 
 __all__ = ["Recommender"]
-
-# Threads that wait for one another should sleep, not spin: on a machine that other work shares, spinning made small
-# matrix products a hundred times slower (3 ms -> 300 ms). Read when torch is loaded; what the caller has set stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:
