@@ -14,7 +14,6 @@ from gen_rec import inference, stages
 from gen_rec.config import Config, to_yaml
 from gen_rec.errors import GenRecError
 from gen_rec.evaluation.result import Result
-from gen_rec.files import atomic_path
 from gen_rec.pipeline import run_training
 from gen_rec.run import Run
 from gen_rec.training.trainer import Interrupted
@@ -95,18 +94,6 @@ def values_of(option: str, arguments: Sequence[str]) -> list[str]:
     return values
 
 
-def _remember(config: Config) -> None:
-    """Write the resolved settings into the run."""
-    with atomic_path(Run(config.run).config) as temporary:
-        temporary.write_text(to_yaml(config), encoding="utf-8")
-
-
-def _device(config: Config) -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() and not config.training.cpu else "cpu"
-
-
 def metrics_table(results: Sequence[Result]) -> str:
     """The headline figures of some results, a line each."""
     lines = [f"{'':18}{'raw':^24}{'filtered':^24}", f"{'':18}" + f"{'R@10':>8}{'N@10':>8}{'N@20':>8}" * 2]
@@ -122,18 +109,18 @@ def metrics_table(results: Sequence[Result]) -> str:
 
 def _prepare(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
     stages.run_prepare(config, options.force)
-    _remember(config)
+    Run(config.run).remember(to_yaml(config))
     print((Run(config.run).data / "summary.json").read_text(encoding="utf-8"))
 
 
 def _embed(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    stages.run_embed(config, _device(config), options.force)
-    _remember(config)
+    stages.run_embed(config, inference.device_of(config), options.force)
+    Run(config.run).remember(to_yaml(config))
 
 
 def _tokenize(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    stages.run_tokenize(config, _device(config), options.force)
-    _remember(config)
+    stages.run_tokenize(config, inference.device_of(config), options.force)
+    Run(config.run).remember(to_yaml(config))
 
 
 def _train(config: Config, options: Namespace, arguments: Sequence[str]) -> None:

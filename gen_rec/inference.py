@@ -35,13 +35,17 @@ Split = Literal["valid", "test"]
 SHOWN_USERS, SHOWN_ITEMS = 10, 5
 
 
+def device_of(config: Config) -> str:
+    """Where work outside the training runs: the GPU where there is one and it may be used."""
+    return "cuda" if torch.cuda.is_available() and not config.training.cpu else "cpu"
+
+
 def load_recommender(config: Config, run: Run) -> Recommender:
     """The run's recommender with the search settings of the config, which need no training."""
     run.need(run.model / "config.json", "train")
     recommender = Recommender.from_pretrained(run.model)
     recommender.search = config.search
-    if torch.cuda.is_available() and not config.training.cpu:
-        recommender.model.to("cuda")
+    recommender.model.to(device_of(config))
     return recommender
 
 

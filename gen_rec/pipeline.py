@@ -3,7 +3,6 @@
 import logging
 
 from gen_rec.config import Config, to_yaml
-from gen_rec.files import atomic_path
 from gen_rec.run import Run
 from gen_rec.stages import run_embed, run_prepare, run_tokenize
 from gen_rec.training.stage import make_accelerator, train
@@ -20,9 +19,7 @@ def run_training(config: Config, force: bool = False) -> None:
     accelerator = make_accelerator(config)
     device = str(accelerator.device)
     if accelerator.is_main_process:
-        run = Run(config.run)
-        with atomic_path(run.config) as temporary:
-            temporary.write_text(to_yaml(config), encoding="utf-8")
+        Run(config.run).remember(to_yaml(config))
         run_prepare(config)
         run_embed(config, device)
         run_tokenize(config, device)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gen_rec.errors import GenRecError
-from gen_rec.files import content_hash, write_json
+from gen_rec.files import atomic_path, content_hash, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,11 @@ class Run:
     def mark_done(self, stage: str, key: str) -> None:
         """Write down that the stage has run with this key."""
         write_json(self._stages, {**self._keys(), stage: key})
+
+    def remember(self, settings: str) -> None:
+        """Write the resolved settings, as YAML, into ``config.yaml``."""
+        with atomic_path(self.config) as temporary:
+            temporary.write_text(settings, encoding="utf-8")
 
     def need(self, path: Path, command: str) -> Path:
         """``path``, or an error that names the stage that makes it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gen_rec import cli
+from gen_rec import inference
 from gen_rec.cli import COMMANDS, HANDLERS, guarded, main, parse, parse_config
 from gen_rec.config import Config, as_dict, to_yaml
 from gen_rec.errors import GenRecError
@@ -222,5 +222,5 @@ def test_evaluate_prints_its_table(trained: tuple[Config, Path], capsys: pytest.
 
 def test_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert cli._device(parse_config(["--training.cpu", "true"])) == "cpu"
-    assert cli._device(Config()) == "cuda"
+    assert inference.device_of(parse_config(["--training.cpu", "true"])) == "cpu"
+    assert inference.device_of(Config()) == "cuda"

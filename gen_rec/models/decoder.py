@@ -12,7 +12,7 @@ from gen_rec.models.config import ModelConfig
 from gen_rec.models.dropout import Dropout
 from gen_rec.models.embeddings import INITIAL_STD, ItemEmbedding, LevelCodeEmbedding, PrefixCodeEmbedding
 from gen_rec.models.encoder import Encoded
-from gen_rec.models.siblings import sibling_log_softmax, sibling_logits
+from gen_rec.models.siblings import sibling_logits
 from indexing import Trie
 
 
@@ -103,4 +103,4 @@ class StreamDecoder(nn.Module):
     def child_log_probs(self, states: Tensor, nodes: Tensor, level: int, vectors: list[Tensor]) -> Tensor:
         """states: (n, d) at nodes (n,) of ``level``; returns (n, widths[level]), -inf where no child."""
         logits = sibling_logits(self.output_dropout(states), nodes, level, vectors[level], self.trie)
-        return sibling_log_softmax(logits)
+        return logits.log_softmax(-1)

@@ -52,8 +52,3 @@ def sibling_logits(states: Tensor, parents: Tensor, level: int, vectors: Tensor,
     logits = torch.bmm(blocks.view(-1, group, d), rows.transpose(1, 2))  # (n_blocks, group, K)
     logits = logits.masked_fill(absent[:, None], -torch.inf)
     return logits.flatten(0, 1)[slots]
-
-
-def sibling_log_softmax(logits: Tensor) -> Tensor:
-    """logits: (..., K) with -inf for absent children; returns log-probabilities, -inf where absent."""
-    return logits.log_softmax(-1)
