@@ -12,8 +12,11 @@ from jsonargparse.typing import PositiveInt
 
 from gen_rec import inference, stages
 from gen_rec.config import Config, to_yaml
+from gen_rec.embeddings.text import PARTITION_TEXTS
+from gen_rec.engine import Engine
 from gen_rec.errors import GenRecError
 from gen_rec.evaluation.result import Result
+from gen_rec.memory import keep_freed_memory
 from gen_rec.pipeline import run_training
 from gen_rec.run import Run
 from gen_rec.training.trainer import Interrupted
@@ -45,11 +48,33 @@ def make_parser(command: str) -> ArgumentParser:
     if command in ("evaluate", "recommend", "report"):
         parser.add_argument("--split", choices=["valid", "test"], default="test", help="whose targets")
     if command == "recommend":
-        parser.add_argument("--histories", type=str, default=None, help="file of histories, or - for standard input")
+        parser.add_argument(
+            "--histories", type=str, default=None,
+            help="file of histories as text or Parquet, folder of Parquet files, or - for standard input",
+        )  # fmt: skip
         parser.add_argument("--k", type=PositiveInt, default=10, help="items a history")
         parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
-        parser.add_argument("--out", type=str, default=None, help=".parquet, .csv or .jsonl; in the run by default")
+        parser.add_argument(
+            "--out", type=str, default=None,
+            help=".parquet, .csv or .jsonl, or a folder for Parquet partitions; in the run by default",
+        )  # fmt: skip
+    if command in ("embed", "recommend"):
+        rows, of = (inference.PARTITION_ROWS, "users") if command == "recommend" else (PARTITION_TEXTS, "texts")
+        parser.add_argument(
+            "--engine", choices=["local", "ray"], default="local", help="who computes: this process, or Ray"
+        )
+        parser.add_argument("--partition_rows", type=PositiveInt, default=rows, help=f"{of} in a partition of the work")
+        parser.add_argument(
+            "--actors", type=PositiveInt | None, default=None,
+            help="of Ray; by default one for each GPU, or processor where there is none",
+        )  # fmt: skip
     return parser
+
+
+def engine_of(config: Config, options: Namespace) -> Engine:
+    """The engine that the options ask for."""
+    device = inference.device_of(config)
+    return Engine(options.engine, device, gpus=not config.training.cpu, actors=options.actors)
 
 
 def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
@@ -114,7 +139,8 @@ def _prepare(config: Config, options: Namespace, arguments: Sequence[str]) -> No
 
 
 def _embed(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    stages.run_embed(config, inference.device_of(config), options.force)
+    device = inference.device_of(config)
+    stages.run_embed(config, device, options.force, engine_of(config, options), options.partition_rows)
     Run(config.run).remember(to_yaml(config))
 
 
@@ -133,16 +159,12 @@ def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> N
 
 
 def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    run = Run(config.run)
-    if options.histories is None:
-        recommender, dataset = inference.load_with_data(config, run)
-        histories, users = inference.histories_of(dataset, options.split)
-    else:
-        recommender = inference.load_recommender(config, run)
-        histories, users = inference.open_histories(options.histories)
-    out = Path(options.out) if options.out else run.recommendations
-    rows = inference.write_recommendations(recommender, histories, users, options.k, options.filter_seen, out)
-    print(f"{out}: {rows} rows for {len(histories)} histories")
+    out = options.out or str(Run(config.run).recommendations)
+    rows, histories = inference.run_recommend(
+        config, out, options.histories, options.split, options.k, options.filter_seen, options.partition_rows,
+        engine_of(config, options),
+    )  # fmt: skip
+    print(f"{out}: {rows} rows for {histories} histories")
 
 
 def _report(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
@@ -192,6 +214,7 @@ def usage() -> str:
 
 def guarded(work: Callable[[], None]) -> int:
     """Run a command; errors that a person can mend are printed without a traceback. Returns the exit status."""
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for noisy in ("accelerate", "httpx", "sentence_transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

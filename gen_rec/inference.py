@@ -2,15 +2,13 @@
 
 import json
 import logging
-import sys
-from collections.abc import Iterator
+import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import torch
 
 from gen_rec import stages
@@ -18,13 +16,15 @@ from gen_rec.config import Config
 from gen_rec.data import columns as c
 from gen_rec.data.interactions import Cases, Dataset
 from gen_rec.embeddings.store import load_embeddings
-from gen_rec.errors import DataError, GenRecError
+from gen_rec.engine import Engine
+from gen_rec.errors import GenRecError
 from gen_rec.evaluate import as_methods, evaluate_model
-from gen_rec.evaluation.lists import LIST_SCHEMA, write_per_user
+from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
-from gen_rec.files import atomic_path
-from gen_rec.recommender import Recommender
+from gen_rec.histories import cut_split, open_histories
+from gen_rec.recommend_job import PARTITION_ROWS, Request, beside, check_out, write_recommendations
+from gen_rec.recommender import ITEMS_FILE, Recommender
 from gen_rec.report import write_report
 from gen_rec.retrieval import search_cases
 from gen_rec.run import Run
@@ -53,12 +53,16 @@ def load_with_data(config: Config, run: Run) -> tuple[Recommender, Dataset]:
     """The run's recommender and its data. raises GenRecError where the data holds other items than were trained on."""
     recommender = load_recommender(config, run)
     dataset = Dataset.load(run.need(run.data, "prepare"))
-    if recommender.items[c.ITEM_ID].to_list() != dataset.items[c.ITEM_ID].to_list():
+    _check_items(run, recommender.items, dataset)
+    return recommender, dataset
+
+
+def _check_items(run: Run, items: pl.DataFrame, dataset: Dataset) -> None:
+    if items[c.ITEM_ID].to_list() != dataset.items[c.ITEM_ID].to_list():
         raise GenRecError(
             f"{run.model} was trained on other items than {run.data} holds now; train again: "
             f"gen-rec train --run {run.folder}"
         )
-    return recommender, dataset
 
 
 def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -> list[dict[str, Any]]:
@@ -112,100 +116,39 @@ def text_encoder(run: Run) -> str:
     return metadata.get("encoder", "unknown").removeprefix("packaged:").split("/")[-1]
 
 
-def histories_of(dataset: Dataset, split: Split) -> tuple[list[list[str]], list[str]]:
-    """External histories and user ids of a split's cases. raises DataError where it has none."""
-    cases, ids = dataset.cases(split), dataset.item_ids
-    if not len(cases):
-        raise DataError(f"the {split} split has no interaction; see data.split, or give histories (--histories)")
-    return [list(ids[cases[i]]) for i in range(len(cases))], list(dataset.user_ids[cases.user])
+def run_recommend(
+    config: Config,
+    out: str,
+    source: str | None = None,
+    split: Split = "test",
+    k: int = 10,
+    filter_seen: bool = True,
+    partition_rows: int = PARTITION_ROWS,
+    engine: Engine | None = None,
+) -> tuple[int, int]:
+    """Write ranked lists for the histories of a split, or for those of ``source``, as ``open_histories`` takes it.
 
-
-def open_histories(path: str) -> tuple[list[list[str]], list[str]]:
-    """``read_histories`` of a file, or of standard input where ``path`` is ``-``."""
-    if path == "-":
-        return read_histories(sys.stdin, "standard input")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return read_histories(file, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of histories, or -") from error
-
-
-def read_histories(file: IO[str], name: str) -> tuple[list[list[str]], list[str]]:
-    """Histories from text, one a line: JSON (a list of item ids, or ``{"user_id": ..., "history": [...]}``), or item
-    ids between blanks. Blank lines are skipped; a user without a name is called by the number of the history, from 0.
-
-    raises DataError with the line.
+    out:     a file or a folder, as ``write_recommendations`` has it
+    engine:  this process when None
+    returns  how many rows were written, for how many histories.
     """
-    histories: list[list[str]] = []
-    users: list[str] = []
-    for number, line in _numbered(file, name):
-        if not line.strip():
-            continue
-        user, history = str(len(histories)), line.split()
-        if line.lstrip()[0] in "[{":
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{name}, line {number}: not JSON ({error.msg}); give a list of item ids, an object with "
-                    '"user_id" and "history", or ids between blanks'
-                ) from error
-            if isinstance(value, dict):
-                named, value = value.get("user_id"), value.get("history")
-                user = user if named is None else str(named)
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                raise DataError(
-                    f'{name}, line {number}: expected a list of item ids as strings, as in ["a", "b"] or '
-                    f'{{"user_id": "u", "history": ["a", "b"]}}, got {line.strip()[:80]}'
-                )
-            history = value
-        histories.append(history)
-        users.append(user)
-    if not histories:
-        raise DataError(f"{name}: there is no history in it; give one a line")
-    return histories, users
-
-
-def _numbered(file: IO[str], name: str) -> Iterator[tuple[int, str]]:
-    number = 0
+    run = Run(config.run)
+    path = check_out(out)
+    run.need(run.model / "config.json", "train")
+    cut = beside(path, "input")
     try:
-        for number, line in enumerate(file, 1):
-            yield number, line
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}, after line {number}: not UTF-8 text ({error.reason}); convert it") from error
-
-
-def write_recommendations(
-    recommender: Recommender,
-    histories: list[list[str]],
-    users: list[str],
-    k: int,
-    filter_seen: bool,
-    out: Path,
-) -> int:
-    """Write ranked lists, whole or not at all, and return their rows.
-
-    out:   ``.parquet`` has the columns of ``LIST_SCHEMA`` and is written batch by batch; ``.csv`` and ``.jsonl`` also
-           have the title
-    raises GenRecError for any other suffix.
-    """
-    if out.suffix not in (".parquet", ".csv", ".jsonl"):
-        found = repr(out.suffix) if out.suffix else "no suffix"
-        raise GenRecError(f"{out}: ranked lists are written as .parquet, .csv or .jsonl, got {found}; name one of them")
-    frames = recommender.recommend_batches(histories, k, filter_seen, users)
-    rows = 0
-    with atomic_path(out) as temporary:
-        if out.suffix == ".parquet":
-            with pq.ParquetWriter(temporary, LIST_SCHEMA, compression="zstd") as writer:
-                for frame in frames:
-                    writer.write_table(frame.select(LIST_SCHEMA.names).to_arrow().cast(LIST_SCHEMA))
-                    rows += len(frame)
+        if source is None:
+            dataset = Dataset.load(run.need(run.data, "prepare"))
+            _check_items(run, pl.read_parquet(run.model / ITEMS_FILE, columns=[c.ITEM_ID]), dataset)
+            histories = cut_split(dataset, split, cut, partition_rows)
+            del dataset  # what is recommended for lies on disk now
         else:
-            table = pl.concat([recommender.recommend([]), *frames])  # the first has the columns, whatever there is
-            rows = len(table)
-            table.write_csv(temporary) if out.suffix == ".csv" else table.write_ndjson(temporary)
-    return rows
+            histories = open_histories(source, cut, partition_rows)
+        request = Request(run.model, config.search, k, filter_seen, partition_rows)
+        rows = write_recommendations(request, histories, out, engine or Engine(device=device_of(config)))
+    finally:
+        shutil.rmtree(cut, ignore_errors=True)
+    return rows, len(histories)
 
 
 def run_report(config: Config, split: Split = "test") -> Path:

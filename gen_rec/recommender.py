@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class Recommender(
         seen = torch.from_numpy(some.last(longest)[0]).to(device) if filter_seen else None
         history, lengths = some.last(min(longest, self.model.config.max_history))
         wanted = min(self.n_items, k + (longest if filter_seen else 0))
-        config = SearchConfig(**{**asdict(self.search), "beams": max(self.search.beams, wanted)})
+        config = replace(self.search, beams=max(self.search.beams, wanted))
         (found,) = search(
             self.model,
             torch.from_numpy(history).to(device),
@@ -256,15 +256,16 @@ def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def _frame(names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]) -> pl.DataFrame:
     """Ranked lists as rows; -1 items are left out."""
     row, column = np.nonzero(items >= 0)
-    picked = items[row, column]
-    data: dict[str, Any] = {
-        "user_id": pl.Series([names[i] for i in row], dtype=pl.String),
-        "rank": pl.Series((column + 1).astype(np.int32)),
-        "item_id": catalogue["item_id"].gather(picked),
-        "title": catalogue["title"].gather(picked),
-    }
+    picked = catalogue[items[row, column], ["item_id", "title"]]
+    columns = [
+        pl.Series("user_id", [names[i] for i in row.tolist()], dtype=pl.String),
+        pl.Series("rank", (column + 1).astype(np.int32)),
+        *picked.get_columns(),
+    ]
     for name in ("score", "behavior_score", "semantic_score"):
-        values = scores[name][row, column] if name in scores else np.full(len(row), np.nan)
-        column_values = pl.Series(values.astype(np.float32)).fill_nan(None)
-        data[name] = column_values.set(column_values.is_infinite(), None)
-    return pl.DataFrame(data)
+        values = np.full(len(row), np.nan, dtype=np.float32)
+        if name in scores:
+            given = scores[name][row, column]
+            np.copyto(values, given, where=np.isfinite(given), casting="same_kind")
+        columns.append(pl.Series(name, values, nan_to_null=True))
+    return pl.DataFrame(columns)

@@ -17,13 +17,18 @@ from indexing import Fused, Ranked, beam_search, exact_scores, fuse, score_items
 from indexing.fusion import ItemScorer
 from indexing.ranking import checked_exclude, ranked, top_k
 
+EXACT_NODES = 1.3
+"""Nodes of the widest inner level, for each beam, up to which scoring all of them is as fast as choosing (measured,
+benchmarks/speed/exact_ranking.py): a beam ranks its candidates and asks each stream for what only the other found."""
+
 
 @dataclass
 class SearchConfig:
     """How codes are searched and the streams' lists joined."""
 
-    method: Literal["beam", "exact"] = "beam"
-    """"beam" prunes; "exact" scores the whole catalogue for each history, which small catalogues allow."""
+    method: Literal["auto", "beam", "exact"] = "auto"
+    """"beam" prunes; "exact" scores the whole catalogue for each history; "auto" is exact where that takes no longer:
+    where no inner level of a trie has more nodes than ``EXACT_NODES`` times the beams."""
     beams: int = 100
     """Prefixes that a beam search keeps at each level."""
     fusion: Literal["confidence", "sum", "entropy"] = "sum"
@@ -53,6 +58,14 @@ class Rankings(NamedTuple):
     fused: Fused | None  # of both streams (a is behaviour, b is semantic); None where there is one stream
 
 
+def is_exact(model: TwoStreamModel, config: SearchConfig) -> bool:
+    """Whether a search of this model scores the whole catalogue."""
+    if config.method != "auto":
+        return config.method == "exact"
+    widest = max(n for decoder in model.streams.values() for n in decoder.trie.n_nodes[:-1])
+    return widest <= EXACT_NODES * config.beams
+
+
 def search(
     model: TwoStreamModel,
     history: Tensor,
@@ -73,14 +86,16 @@ def search(
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     was_training = model.training
-    model.eval()
+    if was_training:  # else not touched: going through all modules takes as long as a layer
+        model.eval()
     try:
         with torch.no_grad():
             scorers = stream_scorers(model, history, lengths)
-            find = _exact if config.method == "exact" else _beam
+            find = _exact if is_exact(model, config) else _beam
             return find(model, scorers, k, excludes, config)
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 ENTROPY_LIST = 50

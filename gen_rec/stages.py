@@ -13,7 +13,8 @@ from gen_rec.data.prepare import prepare
 from gen_rec.data.sources import source_files
 from gen_rec.embeddings.din_training import train_din
 from gen_rec.embeddings.store import load_embeddings, save_embeddings
-from gen_rec.embeddings.text import encode_texts, text_metadata
+from gen_rec.embeddings.text import PARTITION_TEXTS, encode_texts, text_metadata
+from gen_rec.engine import Engine
 from gen_rec.errors import DataError, GenRecError
 from gen_rec.files import write_json
 from gen_rec.models.config import STREAMS
@@ -57,8 +58,16 @@ def embedded_streams(config: Config) -> list[str]:
     return list(STREAMS) if uses_texts(config) else ["behavior"]
 
 
-def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
+def run_embed(
+    config: Config,
+    device: str = "cpu",
+    force: bool = False,
+    engine: Engine | None = None,
+    partition_rows: int = PARTITION_TEXTS,
+) -> bool:
     """Embed the run's items from their texts, where these are used, then from behaviour.
+
+    engine, partition_rows: who encodes the texts, and how many at a time; this process on ``device`` when None.
 
     Returns whether there was anything to do. Raises DataError where texts are used and no item has one.
     """
@@ -77,7 +86,8 @@ def run_embed(config: Config, device: str = "cpu", force: bool = False) -> bool:
     did = False
     if uses_texts(config) and (force or not run.is_done("embed/semantic", key, [semantic_path])):
         run.begin("embed/semantic")
-        vectors = encode_texts(dataset.texts, text, device, cache_folder())
+        parts = semantic_path.with_suffix(".parts")
+        vectors = encode_texts(dataset.texts, text, device, cache_folder(), engine, parts, partition_rows)
         save_embeddings(semantic_path, vectors, text_metadata(dataset.texts, text))
         run.mark_done("embed/semantic", key)
         did = True

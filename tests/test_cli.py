@@ -33,7 +33,10 @@ def test_help_of_a_command_names_every_setting(capsys: pytest.CaptureFixture[str
         main(["recommend", "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--k", "--histories", "--filter_seen", "--split", "--out", "--run", "--config"):
+    for option in (
+        "--k", "--histories", "--filter_seen", "--split", "--out", "--engine", "--partition_rows", "--actors", "--run",
+        "--config",
+    ):  # fmt: skip
         assert option in text
     for section, values in as_dict(Config()).items():
         for name in values if isinstance(values, dict) else ():

@@ -1,6 +1,5 @@
-"""Evaluate and recommend as stages: protocol files, histories from text, ranked lists on disk."""
+"""Evaluate and recommend as stages: protocol files, figures that follow from the lists."""
 
-import io
 import json
 import math
 import shutil
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 
 from gen_rec.cli import main, parse_config
@@ -18,18 +16,15 @@ from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.errors import DataError, GenRecError
 from gen_rec.evaluate import evaluate_model
-from gen_rec.evaluation.lists import LIST_SCHEMA
 from gen_rec.evaluation.result import REQUIRED, read_results
+from gen_rec.histories import cut_split
 from gen_rec.inference import (
-    histories_of,
     load_recommender,
-    open_histories,
-    read_histories,
     run_evaluate,
+    run_recommend,
     run_report,
     sample_users,
     settings_of,
-    write_recommendations,
 )
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
@@ -39,42 +34,6 @@ from gen_rec.run import Run
 def evaluated(trained: tuple[Config, Path]) -> Path:
     run_evaluate(trained[0], "test", "configs/shop.yaml")
     return trained[1]
-
-
-def read(text: str) -> tuple[list[list[str]], list[str]]:
-    return read_histories(io.StringIO(text), "histories.txt")
-
-
-def test_histories_in_all_their_forms() -> None:
-    objects = '{"user_id": "u", "history": ["c"]}\nd e  f\n{"history": []}\n{"user_id": 7, "history": ["ü"]}'
-    assert read(f'["a", "b"]\n\n{objects}\n[]') == (
-        [["a", "b"], ["c"], ["d", "e", "f"], [], ["ü"], []],
-        ["0", "u", "2", "3", "7", "5"],
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('["a"]\n\n["b", ]', r"histories.txt, line 3: not JSON \(.*\); give a list of item ids"),
-        ('{"user": 1', "histories.txt, line 1: not JSON"),
-        ('["a"]\n[1, 2]', r"line 2: expected a list of item ids as strings, .* got \[1, 2\]"),
-        ('{"user_id": "u"}', "line 1: expected a list of item ids"),
-        ("", "histories.txt: there is no history in it"),
-        ("\n  \n", "there is no history in it"),
-    ],
-)
-def test_histories_that_cannot_be_read(text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read(text)
-
-
-def test_history_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes("a b\nü\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.txt, after line \d: not UTF-8 text"):
-        open_histories(str(tmp_path / "latin.txt"))
-    with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file or directory\)"):
-        open_histories(str(tmp_path / "none.txt"))
 
 
 def test_results_are_the_protocols(trained: tuple[Config, Path], evaluated: Path) -> None:
@@ -154,18 +113,18 @@ def test_another_catalogue_than_that_of_training(
 def test_metrics_follow_from_the_ranked_lists(trained: tuple[Config, Path], evaluated: Path, tmp_path: Path) -> None:
     """From recommend's file to evaluate's figure, through external ids only."""
     config, run = trained
-    recommender = load_recommender(config, Run(run))
-    histories, users = histories_of(Dataset.load(run / "data"), "test")
+    users = list(Dataset.load(run / "data").user_ids)
     table = pl.read_parquet(run / "data" / "interactions.parquet")
     target = dict(table.filter(pl.col("split") == "test").select("user_id", "item_id").iter_rows())
     results = {result["method"]: result for result in read_results(run / "metrics.json")}
     per_user = pl.read_parquet(run / "users.parquet")
     assert per_user["user_id"].to_list() == users
     assert dict(per_user.select("user_id", "item_id").iter_rows()) == target
-    assert per_user["history_length"].to_list() == [len(history) for history in histories]
+    lengths = table.group_by("user_id", maintain_order=True).len()["len"] - 1
+    assert per_user["history_length"].to_list() == lengths.to_list()
     for mode, filter_seen in (("raw", False), ("filtered", True)):
         out = tmp_path / f"{mode}.parquet"
-        assert write_recommendations(recommender, histories, users, 20, filter_seen, out) == 120 * 20
+        assert run_recommend(config, str(out), k=20, filter_seen=filter_seen) == (120 * 20, 120)
         lists = pl.read_parquet(out)
         assert lists.columns == ["user_id", "rank", "item_id", "score", "behavior_score", "semantic_score"]
         gain, hits = 0.0, 0
@@ -221,68 +180,15 @@ def test_shares_of_processes_make_up_the_whole(trained: tuple[Config, Path], mon
             assert found.methods[name].beyond == method.beyond
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_lists_on_disk(trained: tuple[Config, Path], tmp_path: Path, suffix: str) -> None:
-    recommender = load_recommender(trained[0], Run(trained[1]))
-    out = tmp_path / f"recs{suffix}"
-    histories = [["i1"], ["i2", "i3"], []]
-    expected = recommender.recommend(histories, 4, user_ids=["a", "b", "c"])
-    assert write_recommendations(recommender, histories, ["a", "b", "c"], 4, True, out) == 12
-    reader: Callable[..., pl.DataFrame] = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[
-        suffix
-    ]
-    found = reader(out)
-    expected_schema = pq.read_schema(out) if suffix == ".parquet" else None
-    if suffix == ".parquet":
-        assert found.equals(expected.drop("title"))
-    else:
-        assert found["item_id"].to_list() == expected["item_id"].to_list()
-        assert found["title"].to_list() == expected["title"].to_list()
-        np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-6)
-    assert write_recommendations(recommender, [], [], 4, True, out) == 0  # columns and no row, not a broken file
-    assert list(tmp_path.iterdir()) == [out]
-    if suffix == ".parquet":
-        assert pl.read_parquet(out).schema == found.schema
-        for schema in (pq.read_schema(out), expected_schema):
-            assert schema.equals(LIST_SCHEMA)  # with what may be null
-        assert [field.name for field in expected_schema if field.nullable] == ["behavior_score", "semantic_score"]
-
-
-@pytest.mark.parametrize("name", ["recs", "recs.tsv", "recs.json", "recs.parquet.gz"])
-def test_lists_of_an_unknown_kind(trained: tuple[Config, Path], tmp_path: Path, name: str) -> None:
-    recommender = load_recommender(trained[0], Run(trained[1]))
-    with pytest.raises(GenRecError, match=rf"{name}: ranked lists are written as \.parquet, \.csv or \.jsonl, got"):
-        write_recommendations(recommender, [["i1"]], ["a"], 4, True, tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
-def test_lists_are_written_whole_or_not_at_all(
-    trained: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recommender, out = load_recommender(trained[0], Run(trained[1])), tmp_path / "recs.parquet"
-    write_recommendations(recommender, [["i1"]], ["a"], 4, True, out)
-    before = out.read_bytes()
-    batches = recommender.recommend_batches
-
-    def broken(*arguments: object) -> Iterator[pl.DataFrame]:
-        yield from batches(*arguments)  # type: ignore[arg-type]
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(recommender, "recommend_batches", broken)
-    with pytest.raises(ZeroDivisionError):
-        write_recommendations(recommender, [["i2"]], ["b"], 4, True, out)
-    assert out.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [out]
-
-
-def test_a_split_without_cases(trained: tuple[Config, Path], fresh_run: Callable[[str], Path]) -> None:
+def test_a_split_without_cases(trained: tuple[Config, Path], fresh_run: Callable[[str], Path], tmp_path: Path) -> None:
     config, run = trained
     data = fresh_run("empty") / "data"
     table = pl.read_parquet(data / "interactions.parquet").with_columns(split=pl.lit("train"))
     table.write_parquet(data / "interactions.parquet")
     dataset = Dataset.load(data)
     with pytest.raises(DataError, match="the test split has no interaction"):
-        histories_of(dataset, "test")
+        cut_split(dataset, "test", tmp_path / "cut", 10)
+    assert not (tmp_path / "cut").exists()
     model = Recommender.from_pretrained(run).model
     with pytest.raises(DataError, match="the valid split has no interaction"):
         evaluate_model(model, dataset, "valid", config.search, config.evaluation)
@@ -293,10 +199,11 @@ def test_users_of_the_report(trained: tuple[Config, Path]) -> None:
     recommender, dataset = load_recommender(config, Run(run)), Dataset.load(run / "data")
     users = sample_users(recommender, dataset, "test", seed=0)
     assert len(users) == 10
-    histories, names = histories_of(dataset, "test")
+    cases = dataset.cases("test")
+    histories = {user: list(dataset.item_ids[cases[i]]) for i, user in enumerate(dataset.user_ids[cases.user])}
     titles = dict(recommender.items.select("item_id", "title").iter_rows())
     for user in users:
-        history = histories[names.index(user["user_id"])]
+        history = histories[user["user_id"]]
         assert user["history"] == [titles[item] for item in history]
         best = recommender.recommend([history], k=20)
         shown = best["title"].to_list()

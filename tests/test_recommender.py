@@ -56,17 +56,8 @@ def test_scores_are_the_models_own_probabilities(recommender: Recommender) -> No
         for row in (0, 17, 39):
             target = recommender.items["item_id"].to_list().index(found["item_id"][row])
             with torch.no_grad():
-                told = recommender.model.encode(history, torch.tensor([3]))
-                decoder = recommender.model.decoders[stream]
-                nodes = decoder.trie.item_nodes[target][None, None]
-                vectors = decoder.node_vectors(recommender.model.items)
-                states = decoder.target_states(decoder.context(told), nodes, vectors, summary=False)[0, 0]
-                total = 0.0
-                for level in range(decoder.trie.depth):
-                    parent = nodes[0, 0, level - 1 : level] if level else torch.zeros(1, dtype=torch.long)
-                    log_probs = decoder.child_log_probs(states[level : level + 1], parent, level, vectors)
-                    total += log_probs[0, decoder.trie.node_codes(level + 1)[nodes[0, 0, level]]].item()
-            assert found[f"{stream}_score"][row] == pytest.approx(total, abs=1e-4)
+                output = recommender.model(history, torch.tensor([3]), torch.tensor([[target]]))[stream]
+            assert found[f"{stream}_score"][row] == pytest.approx(output.code_log_probs.sum().item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("method", ["exact", "beam"])

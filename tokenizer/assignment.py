@@ -20,11 +20,12 @@ that would suffer most elsewhere; that is why the result is close to min-cost fl
 import torch
 from torch import Tensor
 
+from tokenizer.kmeans import row_argmin
 from tokenizer.prices import balance_prices, balance_prices_quickly
 from tokenizer.repair import QUICK_WORK, WORK, place_by_chains
 
-ROWS_AT_ONCE = 1 << 22
-"""Entries of the cost matrix looked at in one step, so that temporary copies stay small."""
+ENTRIES_AT_ONCE = 1 << 18
+"""Entries of the cost matrix looked at in one step, so that they stay in a core's cache."""
 AUCTION_ROUNDS = 20
 """Bidding rounds before the rest is placed by chains of moves."""
 
@@ -48,16 +49,18 @@ def large_children(demand: Tensor, n_large: int) -> Tensor:
 def _best_two(cost: Tensor, prices: Tensor, rows: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
     """First choice of each row, and how much its second choice costs beyond the first.
 
-    cost: (all rows, k); prices: (problems, k); rows, problem: (r,)
+    cost: (all rows, k); prices: (problems, k); rows (r,) ascending, without repeats; problem: (r,)
     returns choice (r,) int64, regret (r,) of cost's type, at least zero
     """
     choice = torch.empty(len(rows), dtype=torch.int64, device=cost.device)
     regret = torch.empty(len(rows), dtype=cost.dtype, device=cost.device)
-    step = max(1, ROWS_AT_ONCE // cost.shape[1])
+    step = max(1, ENTRIES_AT_ONCE // cost.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        value = cost[rows[part]] + prices[problem[part]]  # (step, k)
-        least, where = value.min(dim=1)
+        value = cost[part] if len(rows) == len(cost) else cost.index_select(0, rows[part])  # (step, k)
+        value = value + (prices if len(prices) == 1 else prices.index_select(0, problem[part]))
+        where = row_argmin(value)
+        least = value.gather(1, where[:, None]).squeeze(1)
         value.scatter_(1, where[:, None], torch.inf)
         choice[part] = where
         regret[part] = value.amin(dim=1) - least

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenizer.assignment import balanced_assign, child_sizes
-from tokenizer.kmeans import ENTRIES_AT_ONCE, kmeans_plus_plus
+from tokenizer.kmeans import ENTRIES_AT_ONCE, SAMPLE_PER_CENTRE, kmeans_plus_plus
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +17,12 @@ COARSE, FINE = 0.2, 0.05
 later."""
 SMALLEST_GAIN = 1e-3
 """A round that lowers no node's inertia by this share is the last one."""
+LEAST_ROUNDS, LEAST_ROUNDS_LEARNT = 5, 2
+"""Rounds before that may happen: from k-means++ centres, and from centres learnt on a sample."""
+QUICK_SAMPLE_PER_CENTRE = 4
+"""Points a centre that the quick way chooses starting centres from: the rounds after it make up for a worse start."""
+LEARN_PER_CENTRE = 256
+"""Points a centre that the quick way learns centres on before it looks at all, where there are twice as many."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +50,49 @@ def balanced_kmeans(
 
     points: (problems, m, d) float32, about centred and scaled (see ``prepare.standardize``); m at least k,
             k at least 2
-    quick:  cheaper assignments (``balanced_assign``), for a fit of many points
+    quick:  cheaper assignments (``balanced_assign``), and first rounds on a sample, for a fit of many points
     """
     best: Split | None = None
     for _ in range(n_init):
-        split = _lloyd(points, kmeans_plus_plus(points, k, rng), max_rounds, quick)
+        centres = kmeans_plus_plus(points, k, rng, QUICK_SAMPLE_PER_CENTRE if quick else SAMPLE_PER_CENTRE)
+        learnt: _Learnt | None = None
+        size = LEARN_PER_CENTRE * k
+        if quick and points.shape[1] >= 2 * size:
+            chosen = torch.from_numpy(np.sort(rng.choice(points.shape[1], size, replace=False))).to(points.device)
+            _, learnt = _lloyd(points[:, chosen], centres, max_rounds, quick)
+            centres = learnt.centres
+        split, _ = _lloyd(points, centres, max_rounds, quick, learnt)
         best = split if best is None else _better(best, split)
     assert best is not None
     return best
 
 
-def _lloyd(points: Tensor, centres: Tensor, max_rounds: int, quick: bool) -> Split:
+@dataclass(frozen=True)
+class _Learnt:
+    """What rounds on a sample of the points have found out for the rounds on all of them.
+
+    centres: (problems, k, d); prices: (problems, k); scale: (problems,) mean squared distance to the own centre
+    """
+
+    centres: Tensor
+    prices: Tensor
+    scale: Tensor
+
+
+def _lloyd(
+    points: Tensor, centres: Tensor, max_rounds: int, quick: bool, learnt: _Learnt | None = None
+) -> tuple[Split, _Learnt]:
     problems, m, _ = points.shape
     k = centres.shape[1]
     total = _sum_of_squares(points)  # (problems,)
-    prices: Tensor | None = None
+    prices = None if learnt is None else learnt.prices
     best: Split | None = None
     cost = torch.empty(problems, m, k, device=points.device)
-    scale = total / m
+    scale = total / m if learnt is None else learnt.scale
+    least_rounds = LEAST_ROUNDS if learnt is None else LEAST_ROUNDS_LEARNT
     for turn in range(max_rounds):
         _cost(points, centres, out=cost)
-        share = COARSE if turn < 2 else FINE
+        share = COARSE if turn < 2 and learnt is None else FINE
         tolerance = (scale * share).clamp(min=1e-12).float()
         labels, prices = balanced_assign(cost, tolerance, prices, quick=quick)
         centres = cluster_means(points, labels, k)
@@ -80,11 +108,12 @@ def _lloyd(points: Tensor, centres: Tensor, max_rounds: int, quick: bool) -> Spl
         gain = best.inertia - inertia
         done = bool((gain <= SMALLEST_GAIN * best.inertia).all())
         best = _better(best, split)
-        if done and turn >= 4:
+        if done and turn + 1 >= least_rounds:
             logger.debug("equal-size k-means stopped after %d rounds", turn + 1)
             break
     assert best is not None
-    return best
+    assert prices is not None
+    return best, _Learnt(centres, prices, scale)
 
 
 def _better(a: Split, b: Split) -> Split:

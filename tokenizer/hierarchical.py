@@ -1,6 +1,7 @@
 """Balanced trees: split every node evenly, level after level, until a node holds one item."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ QUICK_FROM = 20_000
 sibling orders by sweeps. Codes of smaller fits stay what they were, bit by bit."""
 QUICK_ENTRIES_AT_ONCE = 1 << 22
 """``ENTRIES_AT_ONCE`` of such a fit: nodes split together go on until the last of them is done, so fewer at once."""
+NODES_IN_ORDER_AT_ONCE = 32
+"""Nodes of such a fit, at least, whose children are put in order together: a sweep costs as much for one node. Groups
+of so many nodes are shared out to the threads."""
 
 
 @dataclass
@@ -75,19 +79,40 @@ def _split_nodes(
     codes = np.empty((nodes, size), dtype=np.int64)
     quick = len(points) >= QUICK_FROM
     entries = QUICK_ENTRIES_AT_ONCE if quick else ENTRIES_AT_ONCE
-    step = max(1, entries // (size * (points.shape[1] + min(size, width))))
-    for start in range(0, nodes, step):
-        part = slice(start, start + step)
-        if nodes == 1 and size == len(points):
-            held = points[None]  # the root holds all points in order: no copy
-        else:
-            held = points[torch.from_numpy(items[part]).to(points.device)]  # (part, size, d)
-        if size <= width:
-            ranks = sibling_ranks(held, config.sibling_order, rng, quick)
-        else:
-            split = balanced_kmeans(held, width, rng, config.max_rounds, config.n_init, quick)
-            ranks = sibling_ranks(split.centres, config.sibling_order, rng, quick).gather(1, split.labels)
-        codes[part] = ranks.cpu().numpy()
+    step = max(1, entries // (size * (points.shape[1] + min(size, width))))  # nodes that are split together
+    group = max(step, NODES_IN_ORDER_AT_ONCE) if quick else step
+    starts = range(0, nodes, group)
+
+    def split(start: int, rng: np.random.Generator) -> None:
+        part = items[start : start + group]
+        centres, labels = [], []
+        for first in range(0, len(part), step):
+            if nodes == 1 and size == len(points):
+                held = points[None]  # the root holds all points in order: no copy
+            else:
+                held = points[torch.from_numpy(part[first : first + step]).to(points.device)]  # (step, size, d)
+            if size > width:
+                found = balanced_kmeans(held, width, rng, config.max_rounds, config.n_init, quick)
+                centres.append(found.centres)
+                labels.append(found.labels)
+            else:
+                centres.append(held)
+        ranks = sibling_ranks(torch.cat(centres), config.sibling_order, rng, quick)
+        codes[start : start + group] = (ranks.gather(1, torch.cat(labels)) if labels else ranks).cpu().numpy()
+
+    # Small fits draw from one generator in turn; that is how their codes stay what they were.
+    draws = rng.spawn(len(starts)) if quick else [rng] * len(starts)
+    threads = torch.get_num_threads()
+    if not quick or len(starts) == 1 or threads == 1 or points.device.type != "cpu":
+        for start, draw in zip(starts, draws, strict=True):
+            split(start, draw)
+        return codes
+    try:
+        # Steps are too short to share out; groups of nodes are not.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(split, starts, draws))
+    finally:
+        torch.set_num_threads(threads)
     return codes
 
 

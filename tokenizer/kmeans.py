@@ -10,7 +10,7 @@ from torch import Tensor
 ENTRIES_AT_ONCE = 1 << 24
 """Entries of a points-by-centres matrix that are held at once."""
 SAMPLE_PER_CENTRE = 16
-"""k-means++ looks at no more than this many points a centre."""
+"""k-means++ looks at no more than this many points a centre, unless told otherwise."""
 
 
 def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
@@ -23,19 +23,32 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
     return torch.add(lengths, cross, alpha=-2).clamp_(min=0)
 
 
-def kmeans_plus_plus(points: Tensor, k: int, rng: np.random.Generator) -> Tensor:
+def row_argmin(values: Tensor) -> Tensor:
+    """Column of the least entry of each row, the first of equal ones: (rows, k) -> (rows,) int64.
+
+    On a CPU numpy finds it several times faster than torch does.
+    """
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy().argmin(axis=1))
+    return values.argmin(dim=1)
+
+
+def kmeans_plus_plus(
+    points: Tensor, k: int, rng: np.random.Generator, sample_per_centre: int = SAMPLE_PER_CENTRE
+) -> Tensor:
     """Choose k starting centres among the points of each problem (greedy k-means++).
 
     Arthur and Vassilvitskii 2007; of 2 + ln k candidates drawn in proportion to the squared distance, the one
     that lowers the total most is taken. Where the points of a problem have fewer than k distinct values, the
     rest of its centres are repeated ones.
 
-    points: (problems, m, d), m at least k
+    points:            (problems, m, d), m at least k
+    sample_per_centre: points a centre that are looked at, at most
     returns (problems, k, d)
     """
     problems, m, _ = points.shape
     device = points.device
-    size = min(m, SAMPLE_PER_CENTRE * k)
+    size = min(m, sample_per_centre * k)
     if size < m:
         points = points[:, torch.from_numpy(np.sort(rng.choice(m, size, replace=False))).to(device)]
     row = torch.arange(problems, device=device)

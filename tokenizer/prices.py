@@ -16,8 +16,10 @@ COLD_STEPS, WARM_STEPS = 100, 30
 """Steps towards balanced prices: when there are none to start from, and when there are."""
 SAMPLE_PER_CENTRE = 64
 """Points a centre that balanced prices are sought on."""
-COLD_STAGES, WARM_STAGES, STEPS_A_STAGE = 8, 3, 8
+COLD_STAGES, WARM_STAGES, STEPS_A_STAGE = 12, 5, 8
 """Temperatures of the quick way, and steps at each of them."""
+LEAST_EXPONENT = -80.0
+"""Exponentials of less are not normal float32 numbers, which processors compute with ten times slower."""
 ENTRIES_AT_ONCE = 1 << 18
 """Entries of the exponentials of several problems that are held at once, so that they stay in a core's cache."""
 
@@ -31,10 +33,15 @@ def balance_prices(cost: Tensor, capacity: Tensor, price: Tensor, tolerance: Ten
     """
     sample, target, hottest, coldest = _sample(cost, capacity, tolerance, warm)
     steps = WARM_STEPS if warm else COLD_STEPS
+    choice = torch.empty_like(sample)
+    rows = max(1, ENTRIES_AT_ONCE // (len(sample) * sample.shape[2]))
     for step in range(steps):
         share = min(1.0, step / (0.7 * steps))
         temperature = (hottest.log() * (1 - share) + coldest.log() * share).exp()[:, None]
-        choice = ((sample + price[:, None, :]) / -temperature[:, :, None]).softmax(dim=2)
+        for start in range(0, sample.shape[1], rows):
+            part = slice(start, start + rows)
+            value = (sample[:, part] + price[:, None, :]).div_(-temperature[:, :, None])
+            torch.softmax(value, dim=2, out=choice[:, part])
         demand = choice.sum(dim=1).clamp(min=1e-30)  # (problems, k)
         price = price + temperature * (demand / target).log()
     return price - price.amin(dim=1, keepdim=True)
@@ -55,18 +62,22 @@ def balance_prices_quickly(cost: Tensor, capacity: Tensor, price: Tensor, tolera
 def _balance_in_stages(cost: Tensor, capacity: Tensor, price: Tensor, tolerance: Tensor, warm: bool) -> Tensor:
     sample, target, hottest, coldest = _sample(cost, capacity, tolerance, warm)
     stages = WARM_STAGES if warm else COLD_STAGES
+    rows = max(1, ENTRIES_AT_ONCE // (len(sample) * sample.shape[2]))
     for stage in range(stages):
         share = stage / (stages - 1)
         temperature = (hottest.log() * (1 - share) + coldest.log() * share).exp()[:, None]  # (problems, 1)
         weight = sample + price[:, None, :]  # (problems, s, k)
         weight -= weight.amin(dim=2, keepdim=True)
         weight /= -temperature[:, :, None]
-        weight.exp_()  # what a point divides itself by, the largest being one
+        weight.clamp_(min=LEAST_EXPONENT).exp_()  # what a point divides itself by, the largest being one
         factor = torch.ones_like(price)  # exp(-change of price / temperature)
         for _ in range(STEPS_A_STAGE):
-            # Row vectors from the left: torch is ten times slower with column vectors from the right.
-            portion = torch.bmm(factor[:, None], weight.transpose(1, 2)).clamp_(min=1e-30).reciprocal_()
-            demand = torch.bmm(portion, weight).squeeze(1) * factor  # portion (problems, 1, s), demand (problems, k)
+            demand = torch.zeros_like(price)
+            for part in weight.split(rows, dim=1):  # both products while the part is in a core's cache
+                # Row vectors from the left: torch is ten times slower with column vectors from the right.
+                portion = torch.bmm(factor[:, None], part.transpose(1, 2)).clamp_(min=1e-30).reciprocal_()
+                demand += torch.bmm(portion, part).squeeze(1)  # portion (problems, 1, rows), demand (problems, k)
+            demand *= factor
             factor = (factor * target / demand.clamp(min=1e-30)).clamp(1e-15, 1e15)
         price = price - temperature * factor.log()
     return price - price.amin(dim=1, keepdim=True)

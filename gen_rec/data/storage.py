@@ -1,5 +1,6 @@
 """The files of a prepared data set: their schema, and how they are written."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,10 @@ from gen_rec.data import columns as c
 from gen_rec.data.interactions import Dataset
 
 ROWS_A_GROUP = 1_000_000
-"""Interactions in one row group; the ids of one group at a time are in memory as text."""
+"""Interactions in one row group; the ids of two groups at a time are in memory as text."""
+
+REPEATED = [c.USER_ID, c.ITEM_ID, c.SPLIT, c.ITEM]
+"""Columns written with a dictionary. Times hardly repeat and ``user`` is sorted: smaller and faster without one."""
 
 INTERACTIONS_SCHEMA = pa.schema(
     [
@@ -38,7 +42,13 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     item_ids = dataset.items[c.ITEM_ID]
     users = dataset.user_of_row
     names = pl.Series(c.SPLIT_NAMES)
-    with pq.ParquetWriter(folder / c.INTERACTIONS_FILE, INTERACTIONS_SCHEMA, compression="zstd") as writer:
+    with (
+        pq.ParquetWriter(
+            folder / c.INTERACTIONS_FILE, INTERACTIONS_SCHEMA, compression="zstd", use_dictionary=REPEATED
+        ) as writer,
+        ThreadPoolExecutor(1) as pool,  # the next group is put together while one is written
+    ):
+        written: Future[None] | None = None
         for start in range(0, dataset.n_interactions, ROWS_A_GROUP):
             part = slice(start, start + ROWS_A_GROUP)
             frame = pl.DataFrame(
@@ -51,4 +61,9 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
                     c.ITEM: dataset.item_index[part],
                 }
             )
-            writer.write_table(frame.to_arrow().cast(INTERACTIONS_SCHEMA))
+            table = frame.to_arrow().cast(INTERACTIONS_SCHEMA)
+            if written is not None:
+                written.result()
+            written = pool.submit(writer.write_table, table)
+        if written is not None:
+            written.result()

@@ -1,4 +1,4 @@
-"""Vectors of texts on disk, found again by the text's hash; an interrupted run loses at most one shard."""
+"""Vectors of texts on disk, found again by the text's hash; an interrupted run loses at most the shards in work."""
 
 import hashlib
 import logging

@@ -127,8 +127,9 @@ class Evaluator:
         new[np.unique(rows, return_index=True)[1]] = True  # the first of every row within the batch
         new &= ~self.seen[rows]
         fresh = rows[new]
+        every = bool(new.all())
         for (mode, method), ranked in checked.items():
-            items, scores = ranked.items[new], ranked.scores[new]
+            items, scores = ranked if every else (ranked.items[new], ranked.scores[new])
             tally = self._tallies[method][mode]
             ranks = target_ranks(items, scores, self.target[fresh])
             tally.ranks[fresh] = ranks
@@ -164,7 +165,7 @@ class Evaluator:
                     mode: {
                         "ranks": tally.ranks[rows],
                         "sums": tally.beyond.sums[rows],
-                        "shown": tally.beyond.shown,
+                        "marks": tally.beyond.marks,
                         "open_ties": tally.open_ties,
                     }
                     for mode, tally in modes.items()
@@ -184,7 +185,7 @@ class Evaluator:
             for mode, other in modes.items():
                 tally = self._tallies[method][mode]
                 tally.ranks[rows] = other["ranks"][new]
-                tally.beyond.merge(rows, other["sums"][new], other["shown"])
+                tally.beyond.merge(rows, other["sums"][new], other["marks"])
                 tally.open_ties += other["open_ties"]
         self.seen[rows] = True
 

@@ -51,7 +51,7 @@ def as_lists(lists: Any) -> RankedLists:
         )
     if not np.issubdtype(items.dtype, np.integer):
         raise ValueError(f"ranked lists need whole numbers as items, got {items.dtype}; give item rows, -1 for none")
-    broken = np.isnan(scores) & (items >= 0)  # (n, k)
+    broken = np.isnan(scores) & (items >= 0) if np.isnan(scores.min(initial=np.inf)) else scores[:0]  # (n, k)
     if broken.any():
         row, column = np.argwhere(broken)[0]
         raise ValueError(
@@ -73,14 +73,13 @@ def target_ranks(items: np.ndarray, scores: np.ndarray, target: np.ndarray) -> n
     with an item beyond the end of the list is tied with the list's last item, so it ranks beyond every cut
     anyway.
     """
-    real = items >= 0  # (n, k)
-    found = (items == np.asarray(target)[:, None]) & real  # (n, k)
-    hit = found.any(1)  # (n,)
+    target = np.asarray(target)
+    found = items == target[:, None]  # (n, k)
     ranks = np.full(len(items), MISS, dtype=np.int64)
-    rows = np.flatnonzero(hit)  # most targets are not listed: count the equal and better scores of the others only
+    rows = np.flatnonzero(found.any(1) & (target >= 0))  # most targets are not listed: look closer at the others only
     if len(rows):
         own = scores[rows, found[rows].argmax(1)]  # (hits,)
-        ranks[rows] = ((scores[rows] >= own[:, None]) & real[rows]).sum(1)
+        ranks[rows] = ((scores[rows] >= own[:, None]) & (items[rows] >= 0)).sum(1)
     return ranks
 
 
@@ -92,10 +91,10 @@ def open_ties(items: np.ndarray, scores: np.ndarray, ranks: np.ndarray, cut: int
     ranks:   (n,) what ``target_ranks`` made of them
     returns  (n,) bool. Always False where k > cut: ask for one item more than the largest cut to be exact.
     """
-    if items.shape[1] == 0:
+    if not 0 < items.shape[1] <= cut:
         return np.zeros(len(items), dtype=bool)
     full = (items >= 0).all(1)  # (n,)
-    return full & (ranks == items.shape[1]) & (ranks <= cut)
+    return full & (ranks == items.shape[1])
 
 
 def recall_at(ranks: np.ndarray, cut: int) -> np.ndarray:

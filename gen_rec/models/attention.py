@@ -1,11 +1,13 @@
 """Attention with learnt recency, written for short sequences.
 
-Histories here have tens of items and codes a handful of tokens; there, plain products and a softmax are
-faster on a CPU than a fused kernel, forward and backward.
+Histories here have tens of items and codes a handful of tokens. There, on a CPU, plain products and a softmax are
+faster than a fused kernel, forward and backward, and for a handful of tokens sums of elementwise products are faster
+still.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gen_rec.models.dropout import Dropout
 
@@ -43,27 +45,40 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, dropout: nn.Module) -> Tensor:
-    """Scaled dot-product attention.
+    """Dot-product attention; queries come scaled.
 
-    queries:       (batch, heads, n, d)
-    keys, values:  (batch, heads, m, d)
-    bias:          broadcasts to (batch, heads, n / r, m), each row for r queries in a row; -inf where a query must
-                   not look, but never everywhere
-    returns        (batch, heads, n, d)
+    The queries lie last in the scores: a softmax over a few keys is many times faster when they are not side by side.
+
+    queries:      (batch, heads, n, d)
+    keys, values: (batch, heads, m, d)
+    bias:         broadcasts to (batch, heads, n, m); -inf where a query must not look, but never everywhere
+    returns       (batch, heads, n, d)
     """
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)  # (batch, heads, n, m)
-    if bias.shape[-2] != scores.shape[-2]:
-        spread = scores.unflatten(-2, (bias.shape[-2], -1)) + bias.unsqueeze(-2)  # (batch, heads, n / r, r, m)
-        scores = spread.flatten(-3, -2)
-    else:
-        scores = scores + bias
-    return dropout(scores.softmax(-1)) @ values  # type: ignore[no-any-return]
+    scores = keys @ queries.transpose(-1, -2) + bias.transpose(-1, -2)  # (batch, heads, m, n)
+    return dropout(scores.softmax(-2)).transpose(-1, -2) @ values  # type: ignore[no-any-return]
+
+
+def attend_few(queries: Tensor, keys: Tensor, values: Tensor, causal: bool, dropout: nn.Module) -> Tensor:
+    """The same for a handful of tokens, which come first; each may look at all, or at none after it.
+
+    queries:      (tokens, n, heads, d), scaled; with ``causal`` (tokens - 1, ...): the first token sees itself alone
+    keys, values: (tokens, n, heads, d)
+    returns       like keys.
+    """
+    mixed = []
+    if causal:
+        mixed.append(dropout(torch.ones_like(values[0, ..., :1])) * values[0])
+    for token, query in enumerate(queries.unbind(0), len(mixed)):
+        end = token + 1 if causal else len(keys)
+        scores = (query * keys[:end]).sum(-1)  # (keys, n, heads)
+        mixed.append((dropout(scores.softmax(0))[..., None] * values[:end]).sum(0))
+    return torch.stack(mixed)
 
 
 class Attention(nn.Module):
     """Multi-head attention; queries from one sequence, keys and values from the same or another.
 
-    ``keys_values`` is separate from ``forward`` so that a search can compute it once and use it in every step.
+    ``keys_values`` is separate from ``forward`` so that several readers can share it.
     """
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
@@ -74,12 +89,29 @@ class Attention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
         self.dropout = Dropout(dropout)
 
-    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """memory: (batch, m, d); returns keys and values, each (batch, heads, m, d / heads)."""
-        keys, values = self.key_value(memory).chunk(2, dim=-1)
-        return split_heads(keys, self.num_heads), split_heads(values, self.num_heads)
+    def queries(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., d), scaled by one over the root of a head's width; the matrix is scaled, not the rows."""
+        scale = (x.shape[-1] // self.num_heads) ** -0.5
+        return functional.linear(x, self.query.weight * scale, self.query.bias * scale)
 
-    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-        """x: (batch, n, d); bias broadcasts to (batch, heads, n, m); returns (batch, n, d)."""
-        queries = split_heads(self.query(x), self.num_heads)
-        return self.output(merge_heads(attend(queries, *keys_values, bias, self.dropout)))  # type: ignore[no-any-return]
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., d) -> keys and values, each (..., d): two products, so that neither is a slice of the other's rows."""
+        (key, value), (key_bias, value_bias) = self.key_value.weight.chunk(2), self.key_value.bias.chunk(2)
+        return functional.linear(memory, key, key_bias), functional.linear(memory, value, value_bias)
+
+    def forward(self, queries: Tensor, keys_values: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """Attend without the last projection.
+
+        queries:     (batch, n, d) as ``queries`` gives them
+        keys_values: (batch, m, d) each
+        bias:        broadcasts to (batch, heads, n, m)
+        returns      (batch, n, d)
+        """
+        q, k, v = (split_heads(part, self.num_heads) for part in (queries, *keys_values))
+        return merge_heads(attend(q, k, v, bias, self.dropout))
+
+    def among(self, x: Tensor, causal: bool) -> Tensor:
+        """Self-attention of a handful of tokens. x: (tokens, n, d), tokens first; returns like x."""
+        queries = self.queries(x[1:] if causal else x)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (queries, *self.keys_values(x)))
+        return self.output(attend_few(q, k, v, causal, self.dropout).flatten(-2))  # type: ignore[no-any-return]

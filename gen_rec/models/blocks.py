@@ -7,11 +7,11 @@ find that state through untrained attention first.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from gen_rec.models.attention import Attention
 from gen_rec.models.dropout import Dropout
+from gen_rec.models.packing import put, take
 
 
 def silent(linear: nn.Linear) -> nn.Linear:
@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., d); returns (..., d)."""
-        return self.outer(self.dropout(nn.functional.gelu(self.inner(x))))  # type: ignore[no-any-return]
+        return self.outer(self.dropout.gelu(self.inner(x)))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
@@ -49,27 +49,36 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: (batch, items, d); bias: broadcasts to (batch, heads, items, items); returns like x."""
         normed = self.attention_norm(x)
-        x = x + self.dropout(self.attention(normed, self.attention.keys_values(normed), bias))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]
+        attention = self.attention
+        seen = attention(attention.queries(normed), attention.keys_values(normed), bias)
+        x = self.dropout.add(x, attention.output(seen))
+        return self.dropout.add(x, self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Memory(NamedTuple):
     """What a decoder layer looks at: a history's keys and values, computed once, shared by all its targets."""
 
-    keys: Tensor  # (batch, heads, items, d / heads)
-    values: Tensor  # (batch, heads, items, d / heads)
+    keys: Tensor  # (batch, items, d)
+    values: Tensor  # (batch, items, d)
+
+
+class Places(NamedTuple):
+    """Where the targets of a batch, of which only the real ones are computed, belong: row by row of histories."""
+
+    rows: Tensor  # (n,) int64: target i is number rows[i] of all (batch * targets)
+    batch: int
+    targets: int  # of a row of the batch, real or not
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention over code tokens (causal unless told), cross-attention to the history, a feed-forward net.
+    """Self-attention over code tokens (causal), cross-attention to the history, a feed-forward net.
 
-    Every row of the batch holds several targets (positions of a history in training, beams in a search) that
-    share the row's memory and do not see one another.
+    Targets do not see one another; those of the same history share its memory. Tokens come first, so that those of one
+    kind lie together.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float, causal: bool = True) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
         super().__init__()
-        self.causal = causal
         self.self_attention = Attention(hidden_size, num_heads, dropout)
         self.cross_attention = Attention(hidden_size, num_heads, dropout)
         self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
@@ -84,28 +93,26 @@ class DecoderLayer(nn.Module):
         """states: (batch, items, d), the encoder's."""
         return Memory(*self.cross_attention.keys_values(states))
 
-    def forward(self, x: Tensor, memory: Memory, bias: Tensor, past: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Run new tokens of every target.
+    def forward(self, x: Tensor, memory: Memory, bias: Tensor, places: Places) -> Tensor:
+        """Read all tokens of known targets.
 
-        x:      (batch, targets, tokens, d)  tokens not seen before
-        memory: of the rows of the batch
-        bias:   (batch, heads or 1, targets, items) for cross-attention; -inf where a target must not look
-        past:   keys and values (batch * targets, heads, earlier tokens, d / heads) of earlier tokens
-        returns states like x, and keys and values of all tokens so far.
+        x:       (tokens, n, d)
+        memory:  of the histories
+        bias:    (batch, heads or 1, targets, items) for cross-attention; -inf where a target must not look
+        places:  which targets of which histories these n are
+        returns  like x.
         """
-        batch, targets, tokens, _ = x.shape
-        flat = x.flatten(0, 1)  # (batch * targets, tokens, d)
-        normed = self.self_norm(flat)
-        keys, values = self.self_attention.keys_values(normed)
-        if past is not None:
-            keys, values = torch.cat([past.keys, keys], -2), torch.cat([past.values, values], -2)
-        order = torch.zeros(tokens, keys.shape[-2], dtype=x.dtype, device=x.device)
-        if self.causal:  # token i may look at the past and at tokens <= i
-            later = torch.ones_like(order, dtype=torch.bool).triu(keys.shape[-2] - tokens + 1)
-            order = order.masked_fill(later, -torch.inf)
-        flat = flat + self.dropout(self.self_attention(normed, (keys, values), order))
+        x = self.dropout.add(x, self.self_attention.among(self.self_norm(x), causal=True))
+        x = self.dropout.add(x, self._look(self.cross_norm(x), memory, bias, places))
+        return self.dropout.add(x, self.feed_forward(self.feed_forward_norm(x)))
 
-        x = flat.view(batch, targets * tokens, -1)
-        x = x + self.dropout(self.cross_attention(self.cross_norm(x), memory, bias))
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return x.view(batch, targets, tokens, -1), Memory(keys, values)
+    def _look(self, x: Tensor, memory: Memory, bias: Tensor, places: Places) -> Tensor:
+        """Cross-attention of every token to the items that its target may look at; (tokens, n, d)."""
+        tokens = len(x)
+        shape = (places.batch, places.targets, tokens, -1)
+        queries = self.cross_attention.queries(x).transpose(0, 1)  # (n, tokens, d)
+        queries = put(queries, places.rows, places.batch * places.targets).view(shape)
+        spread = bias.repeat_interleave(tokens, dim=2)  # every token of a target looks at the same items
+        seen = self.cross_attention(queries.flatten(1, 2), memory, spread)  # (batch, targets * tokens, d)
+        mine = take(seen.view(places.batch * places.targets, tokens, -1), places.rows).transpose(0, 1)
+        return self.cross_attention.output(mine)  # type: ignore[no-any-return]

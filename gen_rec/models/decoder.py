@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from gen_rec.models.attention import RecencyBias
-from gen_rec.models.blocks import DecoderLayer, Memory
+from gen_rec.models.blocks import DecoderLayer, Memory, Places
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.dropout import Dropout
 from gen_rec.models.embeddings import INITIAL_STD, ItemEmbedding, LevelCodeEmbedding, PrefixCodeEmbedding
 from gen_rec.models.encoder import Encoded
-from gen_rec.models.siblings import sibling_logits
+from gen_rec.models.packing import take
+from gen_rec.models.siblings import sibling_log_probs
 from indexing import Trie
 
 
 class Context(NamedTuple):
-    """Everything of a history that a decoder needs, computed once whatever the number of steps and beams."""
+    """What a decoder needs of a batch of histories."""
 
-    seed: Tensor  # (batch, targets, d), added to every token
+    seed: Tensor  # (batch * targets, d), added to every token of a target
     memories: list[Memory]  # a layer
     biases: list[Tensor]  # a layer: (batch, heads, targets, items)
 
@@ -66,7 +67,7 @@ class StreamDecoder(nn.Module):
         biases = [recency(encoded.distance) + encoded.mask for recency in self.recency]
         seed = encoded.last if self.seed_start else torch.zeros_like(encoded.last)
         memories = [cast(DecoderLayer, layer).memory(encoded.states) for layer in self.layers]
-        return Context(seed, memories, biases)
+        return Context(seed.flatten(0, 1), memories, biases)
 
     def node_vectors(self, items: ItemEmbedding) -> list[Tensor]:
         """Vectors of the nodes of levels 1..depth, each (n_nodes[level], d)."""
@@ -75,32 +76,38 @@ class StreamDecoder(nn.Module):
             vectors[-1] = vectors[-1] + items.vectors()[self.trie.leaf_items]
         return vectors
 
-    def run(self, tokens: Tensor, context: Context, past: list[Memory] | None = None) -> tuple[Tensor, list[Memory]]:
-        """tokens: (batch, targets, tokens, d) not seen before; returns normed states like it, and the past."""
-        x = self.dropout(tokens) + context.seed[:, :, None]
-        now = []
-        for i, layer in enumerate(self.layers):
-            x, memory = layer(x, context.memories[i], context.biases[i], None if past is None else past[i])
-            now.append(memory)
-        return self.output_norm(x), now
-
-    def target_states(self, context: Context, nodes: Tensor, vectors: list[Tensor], summary: bool) -> Tensor:
+    def target_states(
+        self, context: Context, nodes: Tensor, places: Places, vectors: list[Tensor], summary: bool
+    ) -> Tensor:
         """States of all tokens of known targets.
 
-        nodes:   (batch, targets, depth) int64, the targets' nodes at levels 1..depth
-        returns  (batch, targets, depth or depth + 2, d); the last is the summary token's.
+        nodes:   (n, depth) int64, the targets' nodes at levels 1..depth
+        places:  which targets of which histories these n are
+        vectors: as ``node_vectors`` gives them
+        returns  (depth or depth + 2, n, d), tokens first; the last is the summary token's.
         """
         depth = self.trie.depth
-        shape = (*nodes.shape[:2], vectors[0].shape[1])
-        tokens = [self.kinds[0].expand(shape)]
-        for level in range(1, depth + 1 if summary else depth):
-            rows = nn.functional.embedding(nodes[..., level - 1], vectors[level - 1])
-            tokens.append(rows + self.kinds[level])
+        tokens = [self.kinds[0].expand(len(nodes), -1)]
+        tokens += [
+            nn.functional.embedding(nodes[:, level - 1], vectors[level - 1]) + self.kinds[level]
+            for level in range(1, depth + 1 if summary else depth)
+        ]
         if summary:
-            tokens.append(self.kinds[depth + 1].expand(shape))
-        return self.run(torch.stack(tokens, 2), context)[0]
+            tokens.append(self.kinds[depth + 1].expand(len(nodes), -1))
+        x = self.dropout(torch.stack(tokens)) + take(context.seed, places.rows)
+        for layer, memory, bias in zip(self.layers, context.memories, context.biases, strict=True):
+            x = layer(x, memory, bias, places)
+        return self.output_norm(x)  # type: ignore[no-any-return]
 
-    def child_log_probs(self, states: Tensor, nodes: Tensor, level: int, vectors: list[Tensor]) -> Tensor:
-        """states: (n, d) at nodes (n,) of ``level``; returns (n, widths[level]), -inf where no child."""
-        logits = sibling_logits(self.output_dropout(states), nodes, level, vectors[level], self.trie)
-        return logits.log_softmax(-1)
+    def code_log_probs(self, states: Tensor, nodes: Tensor, vectors: list[Tensor]) -> Tensor:
+        """states: (depth or more, n, d) of the tokens; nodes: (n, depth) of the targets; returns (n, depth).
+
+        The log-probability of each code of a target, given those before it.
+        """
+        states = self.output_dropout(states[: self.trie.depth])
+        found = []
+        for level in range(self.trie.depth):
+            parents = nodes[:, level - 1] if level else nodes.new_zeros(len(nodes))
+            codes = self.trie.codes_at(level + 1, nodes[:, level])  # (n,)
+            found.append(sibling_log_probs(states[level], parents, codes, level, vectors[level], self.trie))
+        return torch.stack(found, 1)

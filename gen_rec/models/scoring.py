@@ -1,55 +1,112 @@
 """The model as the search sees it: log-probabilities of a trie node's children, one level at a time.
 
-The encoder has run once; keys and values of the history are computed once per layer and shared by all beams
-of a row. What a beam's earlier tokens left in the decoder is carried along and reordered, never recomputed.
+The encoder has run once; what the history tells each layer is computed once and shared by all beams of a row. What a
+beam's earlier tokens left in the decoder is carried along and reordered, never recomputed.
 """
 
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
-from gen_rec.models.blocks import Memory
-from gen_rec.models.decoder import Context, StreamDecoder
+import torch
+from torch import Tensor, nn
+
 from gen_rec.models.encoder import Encoded
+from gen_rec.models.folded import FoldedDecoder, Past, Token
+from gen_rec.models.siblings import group_by_parent
 from gen_rec.models.two_stream import TwoStreamModel
+
+BLOCK = 32
+"""Beams with the same parent that are multiplied with its children in one product, at most."""
 
 
 class StreamScorer:
-    """One stream of a model as ``indexing.Scorer``, for a batch of encoded histories."""
+    """One stream of a model as ``indexing.Scorer``, for a batch of encoded histories; without dropout."""
 
-    def __init__(self, decoder: StreamDecoder, encoded: Encoded, vectors: list[Tensor]) -> None:
+    @torch.no_grad()
+    def __init__(self, decoder: FoldedDecoder, encoded: Encoded) -> None:
         self.decoder = decoder
-        self.vectors = vectors
-        self.context = decoder.context(encoded)
-        self.past: list[Memory] | None = None
+        self.history = decoder.history(encoded)
+        self.past: Past | None = None
         self.n_rows = encoded.states.shape[0]
         self.device = encoded.states.device
 
+    @torch.no_grad()
     def score(self, level: int, nodes: Tensor) -> Tensor:
         """nodes: (rows, beams) int64 of ``level``; returns (rows, beams, widths[level]), -inf for no child."""
-        rows, beams = nodes.shape
-        tokens = self.decoder.kinds[level].expand(rows, beams, 1, -1)  # (rows, beams, 1, d)
-        if level > 0:
-            tokens = tokens + self.vectors[level - 1][nodes][:, :, None]
-        context = Context(
-            self.context.seed.expand(-1, beams, -1),
-            self.context.memories,
-            [bias.expand(-1, -1, beams, -1) for bias in self.context.biases],
-        )
-        states, self.past = self.decoder.run(tokens, context, None if level == 0 else self.past)
-        log_probs = self.decoder.child_log_probs(states.flatten(0, 2), nodes.flatten(), level, self.vectors)
-        return log_probs.view(rows, beams, -1)
+        states, self.past = self.decoder.run(level, nodes, self.history, None if level == 0 else self.past)
+        if nodes.stride(0) == 0 or len(nodes) == 1:  # all rows ask for the same nodes, as the exact search does
+            return child_log_probs_of_all(self.decoder, level, nodes[0], states)
+        return child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1)).view(*nodes.shape, -1)
 
     def reorder(self, beams: Tensor) -> None:
         """beams: (rows, new_beams) int64, the beam that each new one continues."""
         assert self.past is not None
+        if all(token.key.shape[1] == 1 for tokens in self.past for token in tokens):
+            return  # there was one beam, which all the new ones continue: what it left is shared
         rows = len(beams)
         offsets = torch.arange(rows, device=beams.device)[:, None]
 
-        def pick(cache: Tensor) -> Tensor:  # (rows * old, heads, tokens, d) -> (rows * new, ...)
-            old_beams = cache.shape[0] // rows
-            return cache[(offsets * old_beams + beams).flatten()]
+        def pick(cache: Tensor) -> Tensor:  # (rows, old, d) -> (rows, new, d)
+            if cache.shape[1] == 1:
+                return cache
+            return (
+                cache.flatten(0, 1)
+                .index_select(0, (offsets * cache.shape[1] + beams).flatten())
+                .view(rows, -1, cache.shape[2])
+            )
 
-        self.past = [Memory(pick(keys), pick(values)) for keys, values in self.past]
+        self.past = [[Token(pick(key), pick(value)) for key, value in tokens] for tokens in self.past]
+
+
+def child_log_probs(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
+    """states: (n, d) at nodes (n,) of ``level``; returns (n, widths[level]) in code order, -inf where no child.
+
+    Beams at the same node are multiplied with its children in one product (see ``sibling_log_probs``).
+    """
+    n, d = states.shape
+    if level == 0:
+        rows, absent = decoder.children(0, parents[:1])
+        return torch.addmm(absent[0], states, rows[0].T).log_softmax(-1)
+    block = max(1, min(BLOCK, 2 * n // max(1, len(torch.unique(parents)))))
+    slots, block_parents = group_by_parent(parents, block)
+    blocks = states.new_zeros(len(block_parents) * block, d).index_copy_(0, slots, states)
+    rows, absent = decoder.children(level, block_parents)
+    logits = torch.baddbmm(absent, blocks.view(-1, block, d), rows.transpose(1, 2))  # (n_blocks, block, width)
+    return logits.flatten(0, 1).index_select(0, slots).log_softmax(-1)
+
+
+def child_log_probs_of_all(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
+    """The same where all rows have the same nodes. parents: (beams,); states: (rows, beams, d)."""
+    rows, absent = decoder.children(level, parents)  # (beams, width, d), (beams, 1, width)
+    logits = torch.baddbmm(absent, states.transpose(0, 1), rows.transpose(1, 2))  # (beams, rows, width)
+    return logits.log_softmax(-1).transpose(0, 1)
+
+
+class _Kept(NamedTuple):
+    """Folded decoders, and the weights that they were folded from, as they were then."""
+
+    parameters: list[nn.Parameter]
+    state: list[tuple[int, int]]
+    decoders: dict[str, FoldedDecoder]
+
+
+def folded_decoders(model: TwoStreamModel) -> dict[str, FoldedDecoder]:
+    """Every stream's decoder, folded once and kept while the model is not trained and no weight changes.
+
+    Changes are seen by torch's counter of in-place writes and by where the weights lie. What these do not tell (a
+    fused optimizer's step, a write through ``parameter.data``, another Parameter in the place of one) belongs to
+    training, and ``model.train()`` forgets what was folded.
+    """
+    kept = model.kept_for_search
+    if isinstance(kept, _Kept) and kept.state == _state_of(kept.parameters):
+        return kept.decoders
+    decoders = {name: FoldedDecoder(decoder, model.items) for name, decoder in model.streams.items()}
+    parameters = list(model.parameters())
+    model.kept_for_search = _Kept(parameters, _state_of(parameters), decoders)
+    return decoders
+
+
+def _state_of(parameters: list[nn.Parameter]) -> list[tuple[int, int]]:
+    return [(parameter.data_ptr(), parameter._version) for parameter in parameters]
 
 
 def stream_scorers(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> dict[str, StreamScorer]:
@@ -59,7 +116,4 @@ def stream_scorers(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> d
     lengths: (rows,) int64
     """
     encoded = model.encode(history, lengths)
-    return {
-        name: StreamScorer(decoder, encoded, decoder.node_vectors(model.items))
-        for name, decoder in model.streams.items()
-    }
+    return {name: StreamScorer(decoder, encoded) for name, decoder in folded_decoders(model).items()}

@@ -7,8 +7,16 @@ multiplied with that parent's children in one batched product, instead of gather
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from gen_rec.models.packing import put, take
 from indexing import Trie
+
+LARGEST_GROUP = 32
+"""Targets of one parent that one block holds at most."""
+
+IGNORED = -100
+"""Stands where a block has no target."""
 
 
 def group_by_parent(parents: Tensor, group: int) -> tuple[Tensor, Tensor]:
@@ -30,25 +38,35 @@ def group_by_parent(parents: Tensor, group: int) -> tuple[Tensor, Tensor]:
     return slots, unique.repeat_interleave(blocks)
 
 
-def sibling_logits(states: Tensor, parents: Tensor, level: int, vectors: Tensor, trie: Trie) -> Tensor:
-    """Scores of all children of each target's parent.
+def sibling_log_probs(
+    states: Tensor, parents: Tensor, codes: Tensor, level: int, vectors: Tensor, trie: Trie
+) -> Tensor:
+    """The log-probability of one child of each target's parent, among all of its children.
 
     states:  (n, d)
     parents: (n,) int64 nodes of ``level``
+    codes:   (n,) int64 the child that is asked for
     vectors: (n_nodes[level + 1], d) vectors of the nodes one level down
-    returns  (n, widths[level]) in code order, -inf where the parent has no such child.
+    returns  (n,)
     """
     if level == 0:
         children = trie.children(0, parents.new_zeros(1))[0]  # (K,)
-        logits = states @ vectors[children.clamp(min=0)].T
-        return logits.masked_fill(children < 0, -torch.inf)
-    n, d = states.shape
-    group = max(1, min(32, 2 * n // max(1, len(torch.unique(parents)))))
+        logits = states @ functional.embedding(children.clamp(min=0), vectors).T + absence(children, states)
+        return -functional.cross_entropy(logits, codes.long(), reduction="none")
+    group = max(1, min(LARGEST_GROUP, 2 * len(states) // max(1, len(torch.unique(parents)))))
     slots, block_parents = group_by_parent(parents, group)
-    blocks = states.new_zeros(len(block_parents) * group, d).index_copy(0, slots, states)
+    blocks = put(states, slots, len(block_parents) * group).view(-1, group, states.shape[1])
     children = trie.children(level, block_parents)  # (n_blocks, K)
-    absent = children < 0
-    rows = torch.nn.functional.embedding(children.masked_fill(absent, 0), vectors)  # (n_blocks, K, d)
-    logits = torch.bmm(blocks.view(-1, group, d), rows.transpose(1, 2))  # (n_blocks, group, K)
-    logits = logits.masked_fill(absent[:, None], -torch.inf)
-    return logits.flatten(0, 1)[slots]
+    rows = functional.embedding(children.clamp(min=0), vectors)  # (n_blocks, K, d)
+    # targets last: the gradient of rows then lies as embedding's backward wants it, and a softmax over K is faster
+    logits = torch.bmm(rows, blocks.transpose(1, 2)) + absence(children, states)[..., None]  # (n_blocks, K, group)
+    wanted = codes.new_full((len(block_parents) * group,), IGNORED, dtype=torch.long)
+    wanted[slots] = codes.long()
+    losses = functional.cross_entropy(logits, wanted.view(-1, group), reduction="none", ignore_index=IGNORED)
+    return -take(losses.flatten(), slots)
+
+
+def absence(children: Tensor, like: Tensor) -> Tensor:
+    """What is added to the scores of children: -inf where there is none (-1), 0 elsewhere; the shape of children."""
+    zeros = torch.zeros(children.shape, dtype=like.dtype, device=like.device)
+    return zeros.masked_fill_(children < 0, -torch.inf)

@@ -1,10 +1,11 @@
 """The two-stream generative recommender: a shared encoder and a decoder for each code sequence (EAGER)."""
 
+from collections.abc import Collection
 from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
+from gen_rec.models.blocks import Places
 from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
@@ -18,6 +19,7 @@ class StreamOutput(NamedTuple):
     code_log_probs: Tensor  # (n, depth): log-probability of each code of the target, given those before it
     summary: Tensor | None  # (n, d): state of the summary token
     nodes: Tensor  # (n, depth): the targets' trie nodes
+    vectors: list[Tensor]  # a level from 1 to depth: (n_nodes[level], d) vectors of all nodes
 
 
 class TwoStreamModel(nn.Module):
@@ -29,6 +31,8 @@ class TwoStreamModel(nn.Module):
     """
 
     content: Tensor | None
+    kept_for_search: object = None
+    """What a search has made of the weights and may use again; see ``gen_rec.models.scoring``."""
 
     def __init__(self, config: ModelConfig, tries: dict[str, Trie], content: Tensor | None) -> None:
         super().__init__()
@@ -40,6 +44,12 @@ class TwoStreamModel(nn.Module):
         names = [name for name in STREAMS if name in config.streams]  # behaviour first, as the fusion expects
         self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in names})
 
+    def train(self, mode: bool = True) -> "TwoStreamModel":
+        """As ever; weights that are about to change make what a search kept of them worthless."""
+        if mode:
+            self.kept_for_search = None
+        return super().train(mode)
+
     @property
     def streams(self) -> dict[str, StreamDecoder]:
         """Stream name -> its decoder, behaviour first."""
@@ -49,14 +59,16 @@ class TwoStreamModel(nn.Module):
         """history: (batch, items) int64, -1 after the end; otherwise as ``HistoryEncoder.forward``."""
         return self.encoder(self.items(history.clamp(min=0)), lengths, last_only)  # type: ignore[no-any-return]
 
-    def forward(self, history: Tensor, lengths: Tensor, targets: Tensor, summary: bool) -> dict[str, StreamOutput]:
+    def forward(
+        self, history: Tensor, lengths: Tensor, targets: Tensor, summaries: Collection[str] = ()
+    ) -> dict[str, StreamOutput]:
         """Score known targets in every stream.
 
         history: (batch, items) int64, oldest first, left-aligned
         lengths: (batch,) int64
         targets: (batch, items) int64 with the causal encoder, the item that follows each position, or (batch, 1)
                  for the end of each history; -1 where there is none
-        summary: also run the summary token
+        summaries: streams whose summary token is run too
         raises   ValueError for targets of another width, or of every position with the bidirectional encoder, whose
                  states know what follows
         """
@@ -68,21 +80,15 @@ class TwoStreamModel(nn.Module):
                 f"{history.shape[1]} items, got {width}"
             )
         encoded = self.encode(history, lengths, last_only=width == 1)
-        real = targets >= 0  # (batch, targets)
+        rows = (targets.flatten() >= 0).nonzero()[:, 0]  # (n,) what is real: nothing else is decoded
+        places = Places(rows, *targets.shape)
+        items = targets.flatten()[rows]  # (n,)
         outputs = {}
         for name, decoder in self.streams.items():
-            trie, depth = decoder.trie, decoder.trie.depth
-            nodes = trie.item_nodes[targets.clamp(min=0)]  # (batch, targets, depth)
+            nodes = decoder.trie.item_nodes[items]  # (n, depth)
             vectors = decoder.node_vectors(self.items)
-            states = decoder.target_states(decoder.context(encoded), nodes, vectors, summary)[real]
-            nodes = nodes[real]  # (n, depth)
-            code_log_probs = []
-            for level in range(depth):
-                parents = nodes[:, level - 1] if level else nodes.new_zeros(len(nodes))
-                log_probs = decoder.child_log_probs(states[:, level], parents, level, vectors)
-                codes = trie.node_codes(level + 1)[nodes[:, level]]  # (n,)
-                code_log_probs.append(log_probs.gather(1, codes[:, None])[:, 0])
-            outputs[name] = StreamOutput(
-                torch.stack(code_log_probs, 1), states[:, depth + 1] if summary else None, nodes
-            )
+            summary = name in summaries
+            states = decoder.target_states(decoder.context(encoded), nodes, places, vectors, summary)
+            log_probs = decoder.code_log_probs(states, nodes, vectors)
+            outputs[name] = StreamOutput(log_probs, states[-1] if summary else None, nodes, vectors)
         return outputs

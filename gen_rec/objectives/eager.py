@@ -35,7 +35,7 @@ class EagerObjective(nn.Module):
         self.config = config
         streams = list(model.decoders)
         self.use_transfer = config.transfer and len(streams) == 2
-        self.use_summary = config.contrastive != "off" or self.use_transfer
+        self.summaries = streams if config.contrastive != "off" else [SEMANTIC] if self.use_transfer else []
         hidden = model.config.hidden_size
         self.contrast = nn.ModuleDict()
         if config.contrastive != "off":
@@ -55,7 +55,7 @@ class EagerObjective(nn.Module):
         returns    scalars: ``loss`` (what to minimise) and its parts, unweighted: ``generation`` and
                    ``generation/<stream>``; ``contrastive``, ``reconstruction``, ``recognition`` when learnt.
         """
-        outputs = self.model(batch.history, batch.lengths, batch.targets, self.use_summary)
+        outputs = self.model(batch.history, batch.lengths, batch.targets, self.summaries)
         targets = batch.targets[batch.targets >= 0]  # (n,)
         share = len(targets) / (n_targets or len(targets))  # turns a mean over this batch into the step's part
         terms: dict[str, Tensor] = {}
@@ -84,7 +84,7 @@ class EagerObjective(nn.Module):
         if limit and len(nodes) > limit:
             some = torch.randperm(len(nodes), device=nodes.device)[:limit]
             nodes, summary = nodes[some], summary[some]
-        vectors = self.model.streams[BEHAVIOR].node_vectors(self.model.items)
+        vectors = outputs[BEHAVIOR].vectors
         return {
             "reconstruction": self.transfer.reconstruction(nodes, summary, vectors).mean(),
             "recognition": self.transfer.recognition(nodes, summary, vectors).mean(),

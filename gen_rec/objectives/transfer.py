@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gen_rec.models.blocks import DecoderLayer
+from gen_rec.models.attention import Attention
+from gen_rec.models.blocks import FeedForward, silent
+from gen_rec.models.dropout import Dropout
 from gen_rec.models.embeddings import INITIAL_STD
 from gen_rec.objectives.config import ObjectiveConfig
 from indexing import Trie
@@ -34,6 +36,35 @@ def replace_nodes(nodes: Tensor, chosen: Tensor, trie: Trie) -> Tensor:
     return torch.where(chosen, other, nodes)
 
 
+def codes_of(nodes: Tensor, vectors: list[Tensor]) -> Tensor:
+    """nodes: (n, depth) at levels 1..depth; vectors: a level, (n_nodes, d); returns (depth, n, d)."""
+    return torch.stack([functional.embedding(nodes[:, i], level) for i, level in enumerate(vectors)])
+
+
+class GuidedLayer(nn.Module):
+    """A decoder layer whose tokens see one another and a single state.
+
+    Attention to one state gives it all the weight whatever the query: what is left of it is two projections.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = Attention(hidden_size, num_heads, dropout)
+        silent(self.self_attention.output)
+        self.value = nn.Linear(hidden_size, hidden_size)
+        self.output = silent(nn.Linear(hidden_size, hidden_size))
+        self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
+        self.self_norm = nn.LayerNorm(hidden_size)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """x: (tokens, n, d); state: (n, d), the one that all tokens of a target look at; returns like x."""
+        x = self.dropout.add(x, self.self_attention.among(self.self_norm(x), causal=False))
+        x = self.dropout.add(x, self.output(self.value(state)).expand_as(x))
+        return self.dropout.add(x, self.feed_forward(self.feed_forward_norm(x)))
+
+
 class SemanticTransfer(nn.Module):
     """The auxiliary decoder and its two losses."""
 
@@ -45,36 +76,29 @@ class SemanticTransfer(nn.Module):
         self.cls = nn.Parameter(torch.randn(hidden_size) * INITIAL_STD)
         self.mask = nn.Parameter(torch.randn(hidden_size) * INITIAL_STD)
         self.kinds = nn.Parameter(torch.randn(trie.depth, hidden_size) * INITIAL_STD)
-        layers = [
-            DecoderLayer(hidden_size, num_heads, inner_size, dropout, causal=False)
-            for _ in range(config.transfer_layers)
-        ]
-        for layer in layers:  # one key has all the attention whatever the query: nothing to learn there
-            layer.cross_norm.requires_grad_(False)
-            layer.cross_attention.query.requires_grad_(False)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(
+            GuidedLayer(hidden_size, num_heads, inner_size, dropout) for _ in range(config.transfer_layers)
+        )
         self.norm = nn.LayerNorm(hidden_size)
         self.recognise = nn.Linear(hidden_size, 1)
 
     def read(self, codes: Tensor, summary: Tensor) -> Tensor:
-        """codes: (n, depth, d) vectors; summary: (n, d); returns states (n, 1 + depth, d), [CLS] first."""
-        tokens = torch.cat([self.cls.expand(len(codes), 1, -1), codes + self.kinds], 1)[:, None]
-        bias = summary.new_zeros(len(codes), 1, 1, 1)
+        """codes: (depth, n, d) vectors; summary: (n, d); returns states (1 + depth, n, d), [CLS] first."""
+        tokens = torch.cat([self.cls.expand(1, *summary.shape), codes + self.kinds[:, None]])
         for layer in self.layers:
-            assert isinstance(layer, DecoderLayer)
-            tokens, _ = layer(tokens, layer.memory(summary[:, None]), bias)
-        return self.norm(tokens[:, 0])  # type: ignore[no-any-return]
+            tokens = layer(tokens, summary)
+        return self.norm(tokens)  # type: ignore[no-any-return]
 
     def reconstruction(self, nodes: Tensor, summary: Tensor, vectors: list[Tensor]) -> Tensor:
         """Contrast each masked code's state with the true node among the batch's nodes of that level; (n,)."""
         n, depth = nodes.shape
         masked = choose_some(n, depth, self.config.mask_rate, nodes.device)
-        codes = torch.stack([vectors[level][nodes[:, level]] for level in range(depth)], 1)  # (n, depth, d)
-        states = self.read(torch.where(masked[..., None], self.mask, codes), summary)[:, 1:]
+        codes = codes_of(nodes, vectors)  # (depth, n, d)
+        states = self.read(torch.where(masked.T[..., None], self.mask, codes), summary)[1:]
         losses = torch.zeros(n, depth, dtype=states.dtype, device=states.device)
         for level in range(depth):
             candidates, place = nodes[:, level].unique(return_inverse=True)
-            logits = states[:, level] @ vectors[level][candidates].T  # (n, candidates)
+            logits = states[level] @ vectors[level][candidates].T  # (n, candidates)
             losses[:, level] = functional.cross_entropy(logits, place, reduction="none")
         return (losses * masked).sum(1) / masked.sum(1)
 
@@ -84,8 +108,7 @@ class SemanticTransfer(nn.Module):
         chosen = choose_some(n, depth, self.config.replace_rate, nodes.device)
         wrong = replace_nodes(nodes, chosen, self.trie)
         both = torch.cat([nodes, wrong])  # (2 n, depth)
-        codes = torch.stack([vectors[level][both[:, level]] for level in range(depth)], 1)
-        logits = self.recognise(self.read(codes, summary.repeat(2, 1))[:, 0])[:, 0]  # (2 n,)
+        logits = self.recognise(self.read(codes_of(both, vectors), summary.repeat(2, 1))[0])[:, 0]  # (2 n,)
         intact = (both == nodes.repeat(2, 1)).all(1).to(logits.dtype)
         losses = functional.binary_cross_entropy_with_logits(logits, intact, reduction="none")
         return losses.view(2, n).mean(0)

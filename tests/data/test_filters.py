@@ -53,6 +53,13 @@ def test_chronological_is_a_stable_sort(rows):
     assert chronological(users, times).tolist() == expected
 
 
+@pytest.mark.parametrize("largest", [50, 2**40, 2**61])  # of times: few and many ties, and no room in one number
+def test_chronological_at_every_span(largest):
+    rng = np.random.default_rng(0)
+    users, times = rng.integers(0, 40, 3000).astype(np.int32), rng.integers(-largest, largest, 3000)
+    np.testing.assert_array_equal(chronological(users, times), np.lexsort((times, users)))
+
+
 @settings(deadline=None)
 @given(triples, st.integers(0, 2**32))
 def test_shuffling_permutes_ties_only(rows, seed):

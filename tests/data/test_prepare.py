@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from gen_rec.data.config import DataConfig, TableConfig
 from gen_rec.data.interactions import Dataset
-from gen_rec.data.prepare import prepare
+from gen_rec.data.prepare import encode, prepare
 from gen_rec.errors import DataError
 
 INTERACTIONS = """user_id,item_id,timestamp
@@ -90,6 +91,16 @@ def test_without_items_the_order_is_first_appearance(tmp_path):
     assert dataset.item_ids.tolist() == ["007", "c", "7", "x"]
     assert dataset.texts == dataset.titles == [""] * 4
     assert summary["share_with_text"] == 0
+
+
+@pytest.mark.parametrize("hashes", [None, [7, 7, 7, 9, 7]])  # the second: texts that share a hash
+def test_ids_are_numbered_in_order_of_first_appearance(monkeypatch, hashes):
+    if hashes:
+        monkeypatch.setattr(pl.Series, "hash", lambda self: pl.Series(hashes, dtype=pl.UInt64))
+    codes, unique = encode(pl.Series(["b", "a", "b", "c", "a"]))
+    assert codes.tolist() == [0, 1, 0, 2, 1]
+    assert codes.dtype == np.int32
+    assert unique.to_list() == ["b", "a", "c"]
 
 
 def test_shuffled_ties(tmp_path):

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from gen_rec.embeddings import text as text_module
+from gen_rec.embeddings import encoder as encoder_module
+from gen_rec.embeddings import text_job
 from gen_rec.embeddings.config import TextConfig
-from gen_rec.embeddings.text import encode_texts, encoder_hash, load_encoder, text_metadata
+from gen_rec.embeddings.encoder import load_encoder
+from gen_rec.embeddings.text import encode_texts, encoder_hash, text_metadata
 from gen_rec.embeddings.text_cache import TextCache, text_key
+from gen_rec.engine import Partitions
 from gen_rec.errors import DataError, GenRecError, MissingExtra
 
 CONFIG = TextConfig(model="fake", batch_size=2, normalize=False)
@@ -40,7 +44,7 @@ class LetterEncoder:
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> LetterEncoder:
     fake = LetterEncoder()
-    monkeypatch.setattr(text_module, "load_encoder", lambda config, device: fake)
+    monkeypatch.setattr(encoder_module, "load_encoder", lambda config, device: fake)
     return fake
 
 
@@ -107,18 +111,55 @@ def test_a_folder_model_is_known_by_its_content(tmp_path: Path) -> None:
     assert encoder_hash(TextConfig(model=str(tmp_path))) != before
 
 
-def test_an_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "SHARD_TEXTS", 4)
-    texts = ["x" * n for n in range(1, 11)]
-    broken, whole = LetterEncoder(fail_after=3), LetterEncoder()
-    monkeypatch.setattr(text_module, "load_encoder", lambda config, device: broken)
+@pytest.mark.parametrize("fail_after", [0, 1, 2, 3, 4])
+def test_an_interrupted_encoding_resumes_at_the_partitions_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_after: int
+) -> None:
+    texts = ["x" * n for n in range(1, 10)] + ["y" * 5]
+    broken, whole, unbroken = LetterEncoder(fail_after), LetterEncoder(), LetterEncoder()
+
+    def encode(encoder: LetterEncoder, cache: Path) -> np.ndarray:
+        monkeypatch.setattr(encoder_module, "load_encoder", lambda config, device: encoder)
+        return encode_texts(texts, CONFIG, cache=cache, partition_rows=3)  # rounded up to two batches of two
+
     with pytest.raises(KeyboardInterrupt):
-        encode_texts(texts, CONFIG, cache=tmp_path)
-    monkeypatch.setattr(text_module, "load_encoder", lambda config, device: whole)
-    result = encode_texts(texts, CONFIG, cache=tmp_path)
-    assert sorted(broken.asked + whole.asked) == sorted(texts)  # what was encoded is never asked for again
-    assert len(whole.asked) == 4
+        encode(broken, tmp_path / "a")
+    result = encode(whole, tmp_path / "a")
+    encode(unbroken, tmp_path / "b")
+    done = fail_after // 2 * 2  # batches of whole partitions
+    assert broken.batches[:done] + whole.batches == unbroken.batches  # so the last bits of a vector are the same too
+    assert result[:, 0].tolist() == [*range(1, 10), 5]
+
+
+def test_partitions_of_a_killed_encoding_are_taken(
+    encoder: LetterEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the writing of a partition and its way into the cache, as when actors elsewhere wrote it."""
+    texts = ["x" * n for n in range(1, 11)]
+    folder = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        patch.setattr(text_job, "_hand_over", lambda path, keep: None)
+        patch.setattr(text_job.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(StopIteration):  # nothing has come into the cache
+            encode_texts(texts, CONFIG, folder=folder, partition_rows=4)
+    assert [path.name for path in sorted(folder.iterdir())] == [f"part-0000{n}.parquet" for n in range(3)]
+    (folder / "part-00001.parquet").unlink()
+    (folder / "part-00002.parquet").write_bytes(b"half of it")
+    (folder / ".part-00003.x.parquet").write_bytes(b"")
+    encoder.batches.clear()
+    result = encode_texts(texts, CONFIG, folder=folder, partition_rows=4)
+    assert sorted(map(len, encoder.asked)) == [1, 2, 3, 4, 5, 6]
     assert result[:, 0].tolist() == list(range(1, 11))
+    assert not list(tmp_path.iterdir())
+
+
+def test_partitions_of_another_encoder_are_not_taken(encoder: LetterEncoder, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    other = pa.table([[text_key("aa")], [[9.0, 9.0, 9.0]]], schema=text_job.OUTPUT_SCHEMA)
+    Partitions(folder, "another hash").write(0, text_job.OUTPUT_SCHEMA, [other])
+    assert encode_texts(["aa"], CONFIG, folder=folder).tolist() == [[2, 2, 1]]
+    Partitions(folder, encoder_hash(CONFIG)).write(7, text_job.OUTPUT_SCHEMA, [other])
+    assert encode_texts(["aa"], CONFIG, folder=folder).tolist() == [[9, 9, 9]]
 
 
 def test_a_broken_shard_is_said_and_encoded_again(

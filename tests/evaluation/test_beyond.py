@@ -26,6 +26,14 @@ def test_an_item_never_seen_is_the_most_novel_and_finite():
     assert tally.figures()["novelty@1"] == pytest.approx(np.log2(12))
 
 
+def test_cuts_in_any_order_and_longer_than_the_lists():
+    ascending, other = BeyondTally(2, COUNTS, cuts=(1, 2, 9)), BeyondTally(2, COUNTS, cuts=(9, 1, 2))
+    for tally in (ascending, other):
+        tally.add(np.array([1, 0]), np.array([[0, 1, 2], [0, -1, -1]]))
+    assert other.figures() == ascending.figures()
+    assert other.figures()["coverage@9"] == 3 / 4
+
+
 def test_nothing_recommended():
     tally = BeyondTally(1, COUNTS, cuts=(3,))
     tally.add(np.array([0]), np.array([[-1, -1]]))
@@ -40,5 +48,5 @@ def test_two_tallies_merge_to_one():
     whole.add(rows, items)
     left.add(rows[:17], items[:17])
     right.add(rows[17:], items[17:])
-    left.merge(rows[17:], right.sums[17:], right.shown)
+    left.merge(rows[17:], right.sums[17:], right.marks)
     assert left.figures() == whole.figures()

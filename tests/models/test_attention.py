@@ -6,8 +6,8 @@ from tiny_models import TOLERANCE, stir
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from gen_rec.models.attention import Attention, RecencyBias, attend, merge_heads, split_heads
-from gen_rec.models.blocks import DecoderLayer, EncoderLayer, Memory
+from gen_rec.models.attention import Attention, RecencyBias, attend, attend_few, merge_heads, split_heads
+from gen_rec.models.blocks import DecoderLayer, EncoderLayer, Places
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -22,18 +22,23 @@ def some_mask(*shape: int) -> torch.Tensor:
     return bias.masked_fill(hidden, -torch.inf)
 
 
-def test_attend_is_scaled_dot_product_attention():
+def test_attend_to_scaled_queries_is_scaled_dot_product_attention():
     q, k, v = random(2, 3, 4, 5), random(2, 3, 6, 5, seed=1), random(2, 3, 6, 5, seed=2)
     for shape in ((2, 3, 4, 6), (2, 1, 4, 6), (4, 6), (1, 1, 1, 6)):
         bias = some_mask(*shape)
         expected = scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(2, 3, 4, 6))
-        torch.testing.assert_close(attend(q, k, v, bias, nn.Identity()), expected, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(attend(q * 5**-0.5, k, v, bias, nn.Identity()), expected, atol=TOLERANCE, rtol=0)
 
 
-def test_a_row_of_bias_serves_several_queries_in_a_row():
-    q, k, v, bias = random(2, 3, 8, 5), random(2, 3, 6, 5, seed=1), random(2, 3, 6, 5, seed=2), some_mask(2, 3, 4, 6)
-    expected = scaled_dot_product_attention(q, k, v, attn_mask=bias.repeat_interleave(2, dim=2))
-    torch.testing.assert_close(attend(q, k, v, bias, nn.Identity()), expected, atol=TOLERANCE, rtol=0)
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_of_a_few_tokens_is_the_same(tokens: int, causal: bool):
+    q, k, v = (random(7, 3, tokens, 5, seed=seed) for seed in range(3))
+    expected = scaled_dot_product_attention(q, k, v, is_causal=causal).permute(2, 0, 1, 3)
+    first = (part.permute(2, 0, 1, 3) for part in (q * 5**-0.5, k, v))
+    queries, keys, values = first
+    found = attend_few(queries[1:] if causal else queries, keys, values, causal, nn.Identity())
+    torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_a_hidden_key_gets_no_weight_whatever_it_holds():
@@ -63,7 +68,10 @@ def test_attention_equals_multi_head_attention_of_torch():
         theirs.out_proj.bias.copy_(ours.output.bias)
     x, memory, mask = random(2, 4, 12), random(2, 6, 12, seed=1), some_mask(4, 6)
     expected = theirs(x, memory, memory, attn_mask=mask, need_weights=False)[0]
-    torch.testing.assert_close(ours(x, ours.keys_values(memory), mask), expected, atol=TOLERANCE, rtol=0)
+    found = ours.output(ours(ours.queries(x), ours.keys_values(memory), mask))
+    torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
+    expected = theirs(x, x, x, need_weights=False)[0]
+    torch.testing.assert_close(ours.among(x.transpose(0, 1), False).transpose(0, 1), expected, atol=TOLERANCE, rtol=0)
 
 
 def test_recency_starts_as_moving_averages_and_reads_its_table_by_distance():
@@ -83,20 +91,19 @@ def test_recency_starts_as_moving_averages_and_reads_its_table_by_distance():
 def test_fresh_layers_pass_their_input_on():
     """The branch that reads the history starts silent, in the encoder the feed-forward one."""
     decoder, encoder = DecoderLayer(12, 3, 16, 0.0).double(), EncoderLayer(12, 3, 16, 0.0).double()
-    x = random(2, 3, 4, 12)
-    out, _ = decoder(x, decoder.memory(random(2, 5, 12)), torch.zeros(1, 1, 3, 5))
+    x, places = random(4, 3, 12), Places(torch.tensor([0, 2, 3]), 2, 2)
+    out = decoder(x, decoder.memory(random(2, 5, 12)), torch.zeros(1, 1, 2, 5), places)
     assert torch.equal(out, x)
     assert torch.equal(encoder.feed_forward(x), torch.zeros_like(x))
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_decoder_layer_equals_one_target_at_a_time(causal: bool):
-    """Written out: pre-norm self-attention, cross-attention, feed-forward, for each row and target alone."""
-    layer = DecoderLayer(12, 3, 16, 0.0, causal).double()
+def test_decoder_layer_equals_one_target_at_a_time():
+    """Written out: pre-norm self-attention, cross-attention, feed-forward, for each real target of a row alone."""
+    layer = DecoderLayer(12, 3, 16, 0.0).double()
     stir(layer, 6)
-    x, states, bias = random(2, 3, 4, 12), random(2, 5, 12, seed=1), some_mask(2, 3, 3, 5)
-    out, past = layer(x, layer.memory(states), bias)
-    assert past.keys.shape == past.values.shape == (6, 3, 4, 4)
+    places = Places(torch.tensor([0, 1, 2, 4]), 2, 3)  # row 0 has three targets, row 1 only its second
+    x, states, bias = random(4, 4, 12), random(2, 5, 12, seed=1), some_mask(2, 3, 3, 5)
+    out = layer(x, layer.memory(states), bias, places)
 
     def plain(attention: Attention, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         k, v = attention.key_value(memory).chunk(2, -1)
@@ -104,31 +111,13 @@ def test_decoder_layer_equals_one_target_at_a_time(causal: bool):
         return attention.output(scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1).flatten(1))
 
     order = torch.zeros(4, 4, dtype=torch.float64)
-    if causal:
-        order = order.masked_fill(torch.ones(4, 4, dtype=torch.bool).triu(1), -torch.inf)
-    for row in range(2):
-        for target in range(3):
-            h = x[row, target]
-            normed = layer.self_norm(h)
-            h = h + plain(layer.self_attention, normed, normed, order)
-            mask = bias[row, :, target][:, None].expand(3, 4, 5)
-            h = h + plain(layer.cross_attention, layer.cross_norm(h), states[row], mask)
-            inner = nn.functional.gelu(layer.feed_forward.inner(layer.feed_forward_norm(h)))
-            h = h + layer.feed_forward.outer(inner)
-            torch.testing.assert_close(out[row, target], h, atol=TOLERANCE, rtol=0)
-
-
-def test_tokens_given_one_by_one_with_their_past_equal_all_at_once():
-    layer = DecoderLayer(12, 3, 16, 0.0).double()
-    stir(layer, 6)
-    x, memory, bias = random(2, 3, 4, 12), layer.memory(random(2, 5, 12, seed=1)), some_mask(2, 3, 3, 5)
-    whole, everything = layer(x, memory, bias)
-    for cuts in ([1, 1, 1, 1], [1, 3], [2, 2]):
-        past: Memory | None = None
-        parts = []
-        for tokens in x.split(cuts, dim=2):
-            part, past = layer(tokens, memory, bias, past)
-            parts.append(part)
-        torch.testing.assert_close(torch.cat(parts, 2), whole, atol=TOLERANCE, rtol=0)
-        assert past is not None
-        torch.testing.assert_close(past.keys, everything.keys, atol=TOLERANCE, rtol=0)
+    order = order.masked_fill(torch.ones(4, 4, dtype=torch.bool).triu(1), -torch.inf)
+    for i, (row, target) in enumerate([(0, 0), (0, 1), (0, 2), (1, 1)]):
+        h = x[:, i]
+        normed = layer.self_norm(h)
+        h = h + plain(layer.self_attention, normed, normed, order)
+        mask = bias[row, :, target][:, None].expand(3, 4, 5)
+        h = h + plain(layer.cross_attention, layer.cross_norm(h), states[row], mask)
+        inner = nn.functional.gelu(layer.feed_forward.inner(layer.feed_forward_norm(h)))
+        h = h + layer.feed_forward.outer(inner)
+        torch.testing.assert_close(out[:, i], h, atol=TOLERANCE, rtol=0)

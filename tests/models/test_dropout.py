@@ -57,3 +57,23 @@ def test_identity_when_not_training_or_rate_zero():
     assert Dropout(0.9).eval()(x) is x
     assert Dropout(0.0)(x) is x
     assert torch.equal(torch.get_rng_state(), before)  # and nothing is drawn
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_done_in_one_pass_is_what_it_stands_for(training: bool):
+    """``add`` and ``gelu`` draw the mask that plain dropout would, and have its gradients."""
+    dropout = Dropout(0.4).train(training)
+    x, branch = (torch.randn(5, 7, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    upstream = torch.randn(5, 7, dtype=torch.float64)
+    pairs = [
+        (lambda: dropout.add(x, branch), lambda: x + dropout(branch)),
+        (lambda: dropout.gelu(x) + branch, lambda: dropout(torch.nn.functional.gelu(x)) + branch),
+    ]
+    for ours, plain in pairs:
+        results = []
+        for work in (ours, plain):
+            torch.manual_seed(7)
+            out = work()
+            results.append((out.detach(), *torch.autograd.grad(out, (x, branch), upstream)))
+        for mine, expected in zip(*results, strict=True):
+            torch.testing.assert_close(mine, expected, atol=1e-14, rtol=1e-14)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from tiny_models import N_ITEMS, SHAPES, TOLERANCE, dense_targets, histories, tiny_model
 
-from gen_rec.models.blocks import DecoderLayer
-from gen_rec.models.scoring import StreamScorer, stream_scorers
+from gen_rec.models.blocks import Places
+from gen_rec.models.decoder import Context, StreamDecoder
+from gen_rec.models.folded import FoldedDecoder
+from gen_rec.models.scoring import StreamScorer, folded_decoders, stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
 from indexing import beam_search, exact_scores, score_items
 
@@ -22,10 +24,20 @@ def taught(model: TwoStreamModel, history: torch.Tensor, lengths: torch.Tensor) 
     """(rows, n_items) a stream: every item of the catalogue in turn as the known target of every history."""
     columns: dict[str, list[torch.Tensor]] = {stream: [] for stream in model.streams}
     for item in range(N_ITEMS):
-        output = model(history, lengths, torch.full((len(history), 1), item), summary=False)
+        output = model(history, lengths, torch.full((len(history), 1), item))
         for stream, column in columns.items():
             column.append(output[stream].code_log_probs.sum(1))
     return {stream: torch.stack(column, 1) for stream, column in columns.items()}
+
+
+def states_of(
+    decoder: StreamDecoder, context: Context, nodes: torch.Tensor, vectors: list[torch.Tensor], summary: bool
+) -> torch.Tensor:
+    """The modules' states of all tokens of (batch, targets, depth) nodes, as (batch, targets, tokens, d)."""
+    batch, targets, _ = nodes.shape
+    places = Places(torch.arange(batch * targets), batch, targets)
+    states = decoder.target_states(context, nodes.flatten(0, 1), places, vectors, summary)  # (tokens, n, d)
+    return states.transpose(0, 1).unflatten(0, (batch, targets))
 
 
 @torch.no_grad()
@@ -60,16 +72,21 @@ def test_steps_with_a_past_equal_all_tokens_at_once(shape: dict[str, Any]):
         trie, vectors = decoder.trie, decoder.node_vectors(model.items)
         items = torch.randint(N_ITEMS, (len(history), 7), generator=generator)
         paths = trie.item_nodes[items]  # (rows, 7, depth)
-        scorer = StreamScorer(decoder, encoded, vectors)
-        expected = decoder.target_states(scorer.context, paths, vectors, summary=True)[:, :, : trie.depth]
+        scorer = StreamScorer(FoldedDecoder(decoder, model.items), encoded)
+        context = decoder.context(encoded)
+        context = Context(
+            context.seed.repeat_interleave(7, 0), context.memories, [b.expand(-1, -1, 7, -1) for b in context.biases]
+        )
+        expected = states_of(decoder, context, paths, vectors, summary=True)[:, :, : trie.depth]
         held = torch.arange(7).expand(len(history), -1)  # which of the seven each beam walks towards
         nodes = torch.zeros(len(history), 1, dtype=torch.int64)
         for level in range(trie.depth):
             found = scorer.score(level, nodes)
             at = held if level else held[:, :1]
             states = expected[:, :, level].gather(1, at[..., None].expand(-1, -1, 12))
-            flat = decoder.child_log_probs(states.flatten(0, 1), nodes.flatten(), level, vectors)
-            torch.testing.assert_close(found.flatten(0, 1), flat, atol=TOLERANCE, rtol=0)
+            children = trie.children(level, nodes)  # (rows, beams, width)
+            logits = (vectors[level][children.clamp(min=0)] @ states[..., None])[..., 0]
+            close(found, logits.masked_fill(children < 0, -torch.inf).log_softmax(-1))
             if level + 1 < trie.depth:
                 n_old = found.shape[1]
                 chosen = torch.randint(n_old, (len(history), 9), generator=generator)
@@ -103,13 +120,13 @@ def test_a_token_sees_only_the_codes_before_it_and_targets_only_themselves():
     decoder = model.streams["semantic"]
     trie, vectors, context = decoder.trie, decoder.node_vectors(model.items), decoder.context(encoded)
     nodes = trie.item_nodes[dense_targets(history).clamp(min=0)]  # (2, 6, 3)
-    states = decoder.target_states(context, nodes, vectors, summary=True)
+    states = states_of(decoder, context, nodes, vectors, summary=True)
     assert states.shape == (2, 6, 5, 12)
-    close(decoder.target_states(context, nodes, vectors, summary=False), states[:, :, :3])
+    close(states_of(decoder, context, nodes, vectors, summary=False), states[:, :, :3])
     for level in range(3):  # another code at this level: seen from its own token on, and by the summary
         other = nodes.clone()
         other[:, 2, level] = (other[:, 2, level] + 1) % trie.n_nodes[level + 1]
-        changed = decoder.target_states(context, other, vectors, summary=True)
+        changed = states_of(decoder, context, other, vectors, summary=True)
         differs = (changed - states).abs().amax((0, 3)) > 1e-9  # (targets, tokens)
         expected = torch.zeros(6, 5, dtype=torch.bool)
         expected[2, level + 1 :] = True
@@ -118,24 +135,27 @@ def test_a_token_sees_only_the_codes_before_it_and_targets_only_themselves():
 
 @torch.no_grad()
 def test_the_history_is_read_once_and_each_token_once(monkeypatch: pytest.MonkeyPatch):
-    """Counts calls: keys and values of the history once a layer, and one new token a beam in every step."""
+    """Counts calls: the history once a stream, and one new token a beam in every step."""
     model = tiny_model()
-    calls = {"memory": 0, "encoder": 0}
+    calls = {"history": 0, "encoder": 0}
     tokens: list[int] = []
-    memory, forward = DecoderLayer.memory, DecoderLayer.forward
+    history_of, run = FoldedDecoder.history, FoldedDecoder.run
 
-    def counted_memory(self, states):
-        calls["memory"] += 1
-        assert states.shape[0] == 4  # rows, not rows times beams
-        return memory(self, states)
+    def counted_history(self, encoded):
+        calls["history"] += 1
+        assert encoded.states.shape[0] == 4  # rows, not rows times beams
+        return history_of(self, encoded)
 
-    def counted_forward(self, x, memory, bias, past=None):
-        tokens.append(x.shape[2])
-        assert memory.keys.shape[0] == 4
-        return forward(self, x, memory, bias, past)
+    def counted_run(self, level, nodes, history, past):
+        assert all(keys.shape[0] == 4 for keys in history.keys)
+        states, now = run(self, level, nodes, history, past)
+        assert states.shape[:2] == nodes.shape  # one token a beam
+        assert all(len(layer) == level + 1 for layer in now)
+        tokens.append(level)
+        return states, now
 
-    monkeypatch.setattr(DecoderLayer, "memory", counted_memory)
-    monkeypatch.setattr(DecoderLayer, "forward", counted_forward)
+    monkeypatch.setattr(FoldedDecoder, "history", counted_history)
+    monkeypatch.setattr(FoldedDecoder, "run", counted_run)
     model.encoder.register_forward_hook(lambda *_: calls.update(encoder=calls["encoder"] + 1))
     history, lengths = histories(LENGTHS)
     for stream, scorer in stream_scorers(model, history, lengths).items():
@@ -143,9 +163,42 @@ def test_the_history_is_read_once_and_each_token_once(monkeypatch: pytest.Monkey
         beam_search(scorer, trie, 5, 5)
         score_items(scorer, trie, torch.zeros(4, 3, dtype=torch.int64))
         exact_scores(scorer, trie)
-    assert calls == {"memory": 4, "encoder": 1}  # two streams of two layers
-    assert set(tokens) == {1}
-    assert len(tokens) == 3 * 2 * (2 + 3)  # three walks, two layers, depths 2 and 3
+    assert calls == {"history": 2, "encoder": 1}  # two streams
+    assert tokens == [0, 1] * 3 + [0, 1, 2] * 3  # three walks, depths 2 and 3
+
+
+@torch.no_grad()
+def test_folded_weights_follow_every_change_and_are_kept_otherwise():
+    model, other = tiny_model(seed=1), tiny_model(seed=2)
+    history = histories(LENGTHS)
+
+    def scores() -> torch.Tensor:
+        return exact_scores(stream_scorers(model, *history)["semantic"], model.streams["semantic"].trie)
+
+    first, kept = scores(), folded_decoders(model)
+    assert folded_decoders(model) is kept
+    for parameter in model.parameters():  # as an optimizer writes
+        parameter.mul_(0.5)
+    close(scores(), taught(model, *history)["semantic"])
+    assert not torch.allclose(scores(), first)
+    model.load_state_dict(other.state_dict())
+    close(scores(), taught(other, *history)["semantic"])
+    assert scores().dtype == torch.float64
+    model.float()
+    assert scores().dtype == torch.float32
+
+
+def test_what_was_folded_before_a_fused_step_is_forgotten():
+    """torch's fused AdamW changes weights without counting it; training mode is what tells."""
+    model = tiny_model(seed=1)
+    history = histories(LENGTHS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        found = exact_scores(stream_scorers(model.eval(), *history)["semantic"], model.streams["semantic"].trie)
+        close(found, taught(model, *history)["semantic"].detach())
+        outputs = model.train()(*history, torch.zeros(len(LENGTHS), 1, dtype=torch.int64))
+        outputs["semantic"].code_log_probs.sum().backward()
+        optimizer.step()
 
 
 def test_one_stream_alone_gives_the_same_as_beside_the_other():

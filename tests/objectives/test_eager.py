@@ -56,7 +56,7 @@ def test_generation_is_the_negative_log_likelihood_of_the_items(reduction: str, 
 @pytest.mark.parametrize(("kind", "function"), [("smooth_l1", smooth_l1), ("cosine", cosine)])
 def test_contrastive_compares_each_summary_with_its_own_target(kind: str, function: Any):
     whole, batch = objective_of(contrastive=kind, transfer=False), dense_batch()
-    outputs = whole.model(*batch, summary=True)
+    outputs = whole.model(*batch, summaries=list(whole.model.streams))
     parts = []
     for stream, output in outputs.items():
         net = whole.contrast[stream]
@@ -124,7 +124,7 @@ def test_a_dense_row_costs_what_its_targets_cost_one_by_one():
 @pytest.mark.parametrize(("limit", "used"), [(0, 12), (5, 5), (12, 12), (100, 12)])
 def test_transfer_uses_some_targets_with_their_own_summaries(limit: int, used: int, monkeypatch: pytest.MonkeyPatch):
     whole, batch = objective_of(transfer_targets=limit), dense_batch()
-    output = whole.model(*batch, summary=True)
+    output = whole.model(*batch, summaries=list(whole.model.streams))
     seen = []
 
     def record(nodes: Tensor, summary: Tensor, vectors: list[Tensor]) -> Tensor:
@@ -166,9 +166,9 @@ def test_what_is_switched_off_has_no_parameters():
 
 def test_the_summary_token_is_run_only_where_something_learns_from_it(monkeypatch: pytest.MonkeyPatch):
     for settings, wanted in (
-        ({"contrastive": "off", "transfer": False}, False),
-        ({"contrastive": "off", "transfer": True}, True),
-        ({"contrastive": "cosine", "transfer": False}, True),
+        ({"contrastive": "off", "transfer": False}, []),
+        ({"contrastive": "off", "transfer": True}, ["semantic"]),
+        ({"contrastive": "cosine", "transfer": False}, ["behavior", "semantic"]),
     ):
         whole = objective_of(**settings)
         asked = []

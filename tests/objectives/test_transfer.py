@@ -86,7 +86,7 @@ def test_reconstruction_equals_a_loop_over_masked_codes(monkeypatch: pytest.Monk
     losses = task.reconstruction(nodes, summary, vectors)
     for row in range(5):
         codes = [task.mask if masked[row, level] else vectors[level][nodes[row, level]] for level in range(3)]
-        states = task.read(torch.stack(codes)[None], summary[row : row + 1])[0]
+        states = task.read(torch.stack(codes)[:, None], summary[row : row + 1])[:, 0]
         terms = []
         for level in range(3):
             if masked[row, level]:
@@ -112,7 +112,7 @@ def test_recognition_tells_intact_from_replaced(monkeypatch: pytest.MonkeyPatch)
         terms = []
         for path, sign in ((nodes[row], 1), (wrong[row], -1)):
             codes = torch.stack([vectors[level][path[level]] for level in range(3)])
-            logit = task.recognise(task.read(codes[None], summary[row : row + 1])[0, 0])[0]
+            logit = task.recognise(task.read(codes[:, None], summary[row : row + 1])[0])[0, 0]
             terms.append(torch.nn.functional.softplus(-sign * logit))  # -log sigmoid(sign * logit)
         torch.testing.assert_close(losses[row], torch.stack(terms).mean(), atol=TOLERANCE, rtol=0)
 
@@ -125,19 +125,19 @@ def test_what_could_not_be_replaced_counts_as_intact(monkeypatch: pytest.MonkeyP
     chosen = torch.tensor([[True, False]]).expand(3, 2)
     monkeypatch.setattr(transfer, "choose_some", lambda n, depth, rate, device: chosen)
     losses, summary = task.recognition(trie.item_nodes, random(3, HIDDEN), vectors), random(3, HIDDEN)
-    codes = torch.stack([vectors[level][trie.item_nodes[:, level]] for level in range(2)], 1)
-    logits = task.recognise(task.read(codes, summary)[:, 0])[:, 0]
+    codes = torch.stack([vectors[level][trie.item_nodes[:, level]] for level in range(2)])
+    logits = task.recognise(task.read(codes, summary)[0])[:, 0]
     torch.testing.assert_close(losses, torch.nn.functional.softplus(-logits), atol=TOLERANCE, rtol=0)
 
 
 def test_every_state_sees_every_code_and_the_summary_but_no_other_row():
     task = some_task(random_trie(N_ITEMS, (3, 4, 5), 2))
-    codes, summary = random(2, 3, HIDDEN), random(2, HIDDEN, seed=1)
+    codes, summary = random(3, 2, HIDDEN), random(2, HIDDEN, seed=1)
     states = task.read(codes, summary)
-    assert states.shape == (2, 4, HIDDEN)
+    assert states.shape == (4, 2, HIDDEN)
     other_codes, other_summary = codes.clone(), summary.clone()
-    other_codes[0, 2] = random(HIDDEN, seed=2)
+    other_codes[2, 0] = random(HIDDEN, seed=2)
     other_summary[0] = random(HIDDEN, seed=3)
     for changed in (task.read(other_codes, summary), task.read(codes, other_summary)):
-        assert bool(((changed[0] - states[0]).abs().amax(1) > 1e-6).all())
-        torch.testing.assert_close(changed[1], states[1], atol=TOLERANCE, rtol=0)
+        assert bool(((changed[:, 0] - states[:, 0]).abs().amax(1) > 1e-6).all())
+        torch.testing.assert_close(changed[:, 1], states[:, 1], atol=TOLERANCE, rtol=0)

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import Codes, TokenizerConfig, fit_codes, hierarchical
+from tokenizer import Codes, TokenizerConfig, balanced, fit_codes, hierarchical
+from tokenizer.balanced import balanced_kmeans
+from tokenizer.prepare import standardize
 from tokenizer.report import group_inertia
 
 
@@ -111,6 +113,21 @@ def test_the_quick_way_of_large_fits_keeps_every_promise(monkeypatch: pytest.Mon
         assert after <= (1.02 if distinct is None else 1.15) * before
 
 
+@pytest.mark.parametrize("n", [3000, 3007])
+def test_centres_learnt_on_a_sample_do_for_all(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    # 150 groups in 16 clusters: what a tenth of the points shows is there in the others too.
+    rng = np.random.default_rng(5)
+    values = embeddings(n, 8, 5, distinct=150) + 0.3 * rng.standard_normal((n, 8)).astype(np.float32)
+    points = standardize(values)[0][None]
+    all_points = balanced_kmeans(points, 16, np.random.default_rng(0), quick=True)
+    monkeypatch.setattr(balanced, "LEARN_PER_CENTRE", 20)
+    sampled = balanced_kmeans(points, 16, np.random.default_rng(0), quick=True)
+    sizes = np.bincount(sampled.labels[0].numpy(), minlength=16)
+    assert sizes.max() - sizes.min() <= 1
+    # The two end in different optima, and at this size chance decides which is the lower one.
+    assert sampled.inertia.item() <= 1.05 * all_points.inertia.item()
+
+
 def test_the_result_ignores_scale_shift_and_number_format() -> None:
     values = embeddings(150, 4, 1)
     config = TokenizerConfig(branching=6)
@@ -129,13 +146,18 @@ def test_normalize_ignores_length_and_keeps_zero_rows() -> None:
     assert np.array_equal(fit_codes(values, config, 0).codes, fit_codes(stretched, config, 0).codes)
 
 
-def test_threads_do_not_change_the_codes() -> None:
+@pytest.mark.parametrize("quick_from", [hierarchical.QUICK_FROM, 700])
+def test_threads_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch, quick_from: int) -> None:
+    monkeypatch.setattr(hierarchical, "QUICK_FROM", quick_from)
+    monkeypatch.setattr(hierarchical, "QUICK_ENTRIES_AT_ONCE", 1 << 12)  # several groups of nodes
+    monkeypatch.setattr(hierarchical, "NODES_IN_ORDER_AT_ONCE", 3)
     values, config, before = embeddings(700, 32, 3), TokenizerConfig(branching=16), torch.get_num_threads()
     try:
         results = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
             results.append(fit_codes(values, config, 0).codes)
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*results)

