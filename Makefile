@@ -6,13 +6,17 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench-speed clean
 
 demo: $(INSTALLED)
 	$(BIN)/gen-rec demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Every figure of benchmarks/speed, about an hour on two cores that do nothing else; ROWS="4 7" measures some of them.
+bench-speed: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed $(if $(ROWS),--rows $(ROWS))
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

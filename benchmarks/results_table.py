@@ -1,7 +1,7 @@
 """Writes the README's table of results from the result files, or checks that it is up to date.
 
-    python benchmarks/results_table.py            # rewrites the part between the markers
-    python benchmarks/results_table.py --check    # exit status 1 when the README is stale
+    python -m benchmarks.results_table            # rewrites the part between the markers
+    python -m benchmarks.results_table --check    # exit status 1 when the README is stale
 
 Every JSON file under ``benchmarks/accuracy/results`` holds one result, or a list, in the words of the
 benchmark protocol. Results of one set, method, text encoder and treatment of ties are one row: their mean,
@@ -19,13 +19,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.markers import splice
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
 from gen_rec.evaluation.result import read_results
 from gen_rec.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MODES = {"raw": "items of the history may be recommended", "filtered": "items of the history are removed"}
 
 
@@ -144,20 +144,6 @@ def _cell(figure: tuple[float, float | None] | None, best: float) -> str:
     return text if spread is None else f"{text} ± {spread:.4f}".replace("± 0.", "± .")
 
 
-def splice(readme: str, table: str, where: str) -> str:
-    """The README with what stands between the markers replaced by the table.
-
-    raises   DataError where there is not exactly one pair of markers.
-    """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise DataError(
-            f"{where}: found {readme.count(BEGIN)} '{BEGIN}' and {readme.count(END)} '{END}', expected one "
-            "of each in this order; put them where the table of results belongs"
-        )
-    pattern = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n\n{table}\n\n{END}", readme)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the script. Returns the exit status: 0, or 1 for a stale README (``--check``), 2 for an error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -171,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{options.readme}: no such file; give the README with --readme")
         old = options.readme.read_text(encoding="utf-8")
         rows = measured_rows(options.results) + published_rows(options.published)
-        new = splice(old, render(rows), str(options.readme))
+        new = splice(old, "results", render(rows), str(options.readme))
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -179,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.check:
         print(
-            f"{options.readme} is stale; write it anew with: python benchmarks/results_table.py",
+            f"{options.readme} is stale; write it anew with: python -m benchmarks.results_table",
             file=sys.stderr,
         )
         return 1

@@ -16,9 +16,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.markers import splice
 from benchmarks.speed.machine import hardware, peak_mb, versions
 from benchmarks.speed.table import table
-from gen_rec.files import write_json
+from gen_rec.files import atomic_path, write_json
 
 RESULTS = Path(__file__).parent / "results"
 MODULES = {
@@ -64,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, for tests; figures mean nothing")
     parser.add_argument("--growth", action=argparse.BooleanOptionalAction, default=None, help="measure growth curves")
     parser.add_argument("--out", type=Path, help="folder of the results; a temporary one with --smoke")
+    parser.add_argument("--readme", type=Path, help="write the table into this page, between its markers")
+    parser.add_argument("--table", action="store_true", help="measure nothing; only the table of what there is")
     parser.add_argument("--module", choices=MODULES, help=argparse.SUPPRESS)  # one module, in this process
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
@@ -73,20 +76,27 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     failed = []
     for module, rows in MODULES.items():
+        if options.table:
+            break
         if options.rows and not set(rows) & set(options.rows):
             continue
         command = [sys.executable, "-m", "benchmarks.speed", "--module", module, "--out", str(out)]
         print(f"row {', '.join(map(str, rows))}: {module}", flush=True)
         if subprocess.run([*command, *(["--smoke"] if options.smoke else [])], check=False).returncode:
             failed.append(module)
-    growth = options.growth if options.growth is not None else not options.rows
+    growth = options.growth if options.growth is not None else not (options.rows or options.table)
     if growth:
         print("growth", flush=True)
         command = [sys.executable, "-m", "benchmarks.speed.growth", "--out", str(out)]
         command += ["--rows", *map(str, options.rows)] if options.rows else []
         if subprocess.run([*command, *(["--smoke"] if options.smoke else [])], check=False).returncode:
             failed.append("growth")
-    print(table(load(out)))
+    lines = table(load(out))
+    print(lines)
+    if options.readme:
+        page = splice(options.readme.read_text(encoding="utf-8"), "speed", lines, str(options.readme))
+        with atomic_path(options.readme) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

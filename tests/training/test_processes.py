@@ -1,6 +1,7 @@
 """Two processes learn what one learns from batches twice the size.
 
-They are started by torchrun, since ``accelerate launch --cpu --num_processes 2`` on one machine starts only one.
+They are started as docs/scale_out.md says: on one machine ``accelerate launch --cpu --num_processes 2`` starts only one,
+``--multi_gpu`` starts two, on processors too.
 """
 
 import json
@@ -19,8 +20,10 @@ from gen_rec.run import Run
 
 # Without chance: no dropout, and no loss that draws. 61 validation users do not divide by two, so a sampler that pads
 # would count one twice.
-CHANGES = ("--model.dropout=0", "--model.embedding_dropout=0", "--objective.transfer=false",
-           "--objective.contrastive=smooth_l1", "--training.validation_users=61")  # fmt: skip
+CHANGES = (
+    "--training.cpu=true", "--model.dropout=0", "--model.embedding_dropout=0", "--objective.transfer=false",
+    "--objective.contrastive=smooth_l1", "--training.validation_users=61",
+)  # fmt: skip
 
 
 def free_port() -> int:
@@ -39,10 +42,11 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     start: Callable[..., subprocess.Popen[str]], log: Callable[[Path], list[dict[str, float]]],
 ) -> None:  # fmt: skip
     one, two = fresh_run("one"), fresh_run("two")
-    settings = two / "config.yaml"  # torchrun would take --run for an abbreviation of its own --run-path
+    settings = two / "config.yaml"
     settings.write_text(to_yaml(parse_config(options(two, *CHANGES, "--training.batch_size=4"))))
     process = start(
-        "-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port(),
+        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1,
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", free_port(),
         "train_gen.py", "--config", settings,
     )  # fmt: skip
     train_here(parse_config(options(one, *CHANGES, "--training.batch_size=8")))
