@@ -12,7 +12,6 @@ filtered.
 
 import argparse
 import json
-import re
 import statistics
 import sys
 from collections.abc import Iterable

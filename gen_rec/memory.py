@@ -15,10 +15,10 @@ NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Ask glibc not to give freed memory back to the system.
 
-    A step of training or of a search frees what it allocated. By default glibc returns large pieces to the system, which
-    must find and clear them page by page in the next step; on a virtual machine that can cost as much as the arithmetic.
-    The price is that the process stays as large as its largest step. The command line calls this; a library does not
-    decide it for the process that uses it, so a service calls it itself.
+    A step of training or of a search frees what it allocated. By default glibc returns large pieces to the system,
+    which must find and clear them page by page in the next step; on a virtual machine that can cost as much as the
+    arithmetic. The price is that the process stays as large as its largest step. The command line calls this; a library
+    does not decide it for the process that uses it, so a service calls it itself.
 
     returns whether the allocator took it; elsewhere than on glibc nothing happens.
     """

@@ -32,8 +32,9 @@ import sys, time
 started = time.perf_counter()
 from gen_rec.cli import main
 status = main(sys.argv[1:])
-line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")) if sys.platform == "linux" else "0 0"
-print(f"\\n@ {time.perf_counter() - started} {int(line.split()[1]) / 1000}")
+lines = open("/proc/self/status").read().splitlines() if sys.platform == "linux" else []
+peak = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")]
+print(f"\\n@ {time.perf_counter() - started} {(peak or [0])[0]}")
 sys.exit(status)
 """
 

@@ -1,7 +1,7 @@
 """Two processes learn what one learns from batches twice the size.
 
-They are started as docs/scale_out.md says: on one machine ``accelerate launch --cpu --num_processes 2`` starts only one,
-``--multi_gpu`` starts two, on processors too.
+They are started as docs/scale_out.md says: on one machine ``accelerate launch --cpu --num_processes 2`` starts only
+one, ``--multi_gpu`` starts two, on processors too.
 """
 
 import json
