@@ -14,7 +14,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -63,12 +63,14 @@ DIMENSIONS, ITEMS = {"full": 128, "smoke": 8}, {"full": 20_000, "smoke": 200}  #
 
 
 def measure(size: Size) -> list[Row]:
-    """All lines: k-means of equal sizes at the first size, k-means of free sizes at each, and the whole codes."""
+    """All lines: k-means of equal sizes at the first size, k-means of free sizes at each, and the whole codes (without a
+    rival, three repetitions at most).
+    """
     first, *_ = SHAPES[size]
     rows = [against_constrained(first)]
     for shape in SHAPES[size]:
         rows += against_free_sizes(shape)
-    return rows + [whole_codes(shape) for shape in SHAPES[size]]
+    return rows + [whole_codes(replace(shape, repetitions=min(3, shape.repetitions))) for shape in SHAPES[size]]
 
 
 def growth(size: Size) -> list[Point]:

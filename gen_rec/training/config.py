@@ -29,9 +29,9 @@ class TrainingConfig:
     weight_averaging: float = 0.0
     """Decay of an exponential moving average of the weights that is validated and kept instead of the last ones;
     0 keeps the last ones."""
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
-    """Precision of the products; "bf16" pays only where the processor has it. None leaves it to what
-    ``accelerate launch`` says, which is "no" without it."""
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = None
+    """Precision of the products; "auto" is "bf16" where the processor multiplies so by itself, and "no" elsewhere. None
+    leaves it to what ``accelerate launch`` says, which is "no" without it: float32."""
     validate_every: int = 1
     """Epochs between validations."""
     validation_users: int = 0

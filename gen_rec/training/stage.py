@@ -19,6 +19,7 @@ from gen_rec.errors import GenRecError
 from gen_rec.evaluate import evaluate_model, headline_method
 from gen_rec.models.content import content_features
 from gen_rec.objectives.eager import EagerObjective
+from gen_rec.precision import multiplies_bfloat16
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
 from gen_rec.stages import embedded_streams
@@ -40,9 +41,14 @@ def make_accelerator(config: Config) -> Accelerator:
     raises GenRecError where several processes were started that would not know of one another: each would train alone
     and write into the same run.
     """
+    precision = config.training.mixed_precision
+    if precision == "auto":
+        on_gpu = torch.cuda.is_available() and not config.training.cpu
+        native = torch.cuda.is_bf16_supported() if on_gpu else multiplies_bfloat16()
+        precision = "bf16" if native else "no"
     accelerator = Accelerator(
         cpu=config.training.cpu,
-        mixed_precision=config.training.mixed_precision,
+        mixed_precision=precision,
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT),
             DistributedDataParallelKwargs(broadcast_buffers=False),  # they never change

@@ -36,6 +36,13 @@ def test_precision(monkeypatch: pytest.MonkeyPatch, launched_with: str | None, s
     assert parse_config([]).training.mixed_precision is None
 
 
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
+def test_auto_is_what_the_processor_multiplies(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
+    monkeypatch.setattr("gen_rec.training.stage.multiplies_bfloat16", lambda: native)
+    config = parse_config(["--training.cpu", "true", "--training.mixed_precision", "auto"])
+    assert make_accelerator(config).mixed_precision == expected
+
+
 def test_processes_that_do_not_know_of_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun on a machine without a GPU, without --training.cpu: accelerate takes each process for the only one."""
     assert make_accelerator(parse_config(["--training.cpu", "true"])).num_processes == 1
