@@ -57,6 +57,7 @@ class Recommender(
         self.codes = codes
         self.items = items
         self.search = search
+        self._named = items.select("item_id", "title")  # what a frame says of an item
         self._row_of = {item_id: row for row, item_id in enumerate(items["item_id"])}
 
     @classmethod
@@ -98,7 +99,9 @@ class Recommender(
                      stream's.
         """
         frames = list(self.recommend_batches(histories, k, filter_seen, user_ids))
-        return pl.concat(frames) if frames else _frame([], np.empty((0, 0), dtype=np.int64), self.items, {})
+        if len(frames) == 1:
+            return frames[0]
+        return pl.concat(frames) if frames else _frame([], np.empty((0, 0), dtype=np.int64), self._named, {})
 
     def recommend_batches(
         self,
@@ -152,6 +155,7 @@ class Recommender(
             k,
             [seen],
             config,
+            only_best=True,
         )
         items, scores = _columns(found)
         empty = lengths == 0
@@ -160,7 +164,7 @@ class Recommender(
             items[empty] = popular
             for name, values in scores.items():
                 values[empty] = shares if name == "score" else np.nan
-        return _frame(names, items, self.items, scores)
+        return _frame(names, items, self._named, scores)
 
     def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most popular items of training and the log of their (smoothed) shares; ties by row."""
@@ -254,9 +258,9 @@ def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _frame(names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]) -> pl.DataFrame:
-    """Ranked lists as rows; -1 items are left out."""
+    """Ranked lists as rows; -1 items are left out. catalogue: ``item_id, title`` of every item."""
     row, column = np.nonzero(items >= 0)
-    picked = catalogue[items[row, column], ["item_id", "title"]]
+    picked = catalogue[items[row, column]]
     columns = [
         pl.Series("user_id", [names[i] for i in row.tolist()], dtype=pl.String),
         pl.Series("rank", (column + 1).astype(np.int32)),

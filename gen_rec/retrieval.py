@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from gen_rec.data.interactions import Sequences, offsets_of, ranges
 from gen_rec.models.scoring import StreamScorer, stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.precision import Precision, product_type
 from indexing import Fused, Ranked, beam_search, exact_scores, fuse, score_items
 from indexing.fusion import ItemScorer
 from indexing.ranking import checked_exclude, ranked, top_k
@@ -39,11 +40,17 @@ class SearchConfig:
     """Weight w of the behaviour stream in the fusion, between 0 and 1; the semantic stream has the rest."""
     batch_size: int = 256
     """Histories searched at once."""
+    precision: Precision = "float32"
+    """What the decoders' products are computed in. "bfloat16" changes log-probabilities in the second decimal, is
+    faster for batches on processors that multiply it, and slower for one history at a time; "auto" is bfloat16 on those
+    processors and float32 elsewhere."""
 
     def __post_init__(self) -> None:
         for name in ("beams", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"search.{name} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"search.precision must be one of {list(get_args(Precision))}, got {self.precision!r}")
         if not 0 < self.behavior_weight < 1:
             raise ValueError(
                 f"search.behavior_weight must lie strictly between 0 and 1, got {self.behavior_weight}; "
@@ -54,7 +61,7 @@ class SearchConfig:
 class Rankings(NamedTuple):
     """What one search found for a batch of histories."""
 
-    streams: dict[str, Ranked]  # stream -> its own list
+    streams: dict[str, Ranked]  # stream -> its own list; none where only the best were asked for
     fused: Fused | None  # of both streams (a is behaviour, b is semantic); None where there is one stream
 
 
@@ -73,6 +80,7 @@ def search(
     k: int,
     excludes: Sequence[Tensor | None],
     config: SearchConfig,
+    only_best: bool = False,
 ) -> list[Rankings]:
     """Rank the catalogue for each history, once for each set of excluded items; the encoder runs once.
 
@@ -80,6 +88,7 @@ def search(
     lengths:  (rows,) int64
     k:        length of the lists
     excludes: each None or (rows, m) int64, -1 for nothing: items that may not be returned
+    only_best: leave out the streams' own lists where the fused one does not need them
     returns   one result for each of ``excludes``.
     raises    ValueError for k < 1, and for excluded items of other rows or outside the catalogue.
     """
@@ -90,9 +99,10 @@ def search(
         model.eval()
     try:
         with torch.no_grad():
-            scorers = stream_scorers(model, history, lengths)
-            find = _exact if is_exact(model, config) else _beam
-            return find(model, scorers, k, excludes, config)
+            scorers = stream_scorers(model, history, lengths, product_type(config.precision, history.device))
+            if is_exact(model, config):
+                return _exact(model, scorers, k, excludes, config, only_best)
+            return _beam(model, scorers, k, excludes, config)
     finally:
         if was_training:
             model.train()
@@ -145,6 +155,7 @@ def _exact(
     k: int,
     excludes: Sequence[Tensor | None],
     config: SearchConfig,
+    only_best: bool,
 ) -> list[Rankings]:
     whole = {name: exact_scores(scorer, model.streams[name].trie) for name, scorer in scorers.items()}
     results = []
@@ -152,8 +163,11 @@ def _exact(
         allowed = whole  # stream -> (rows, n_items)
         if exclude is not None:
             allowed = {name: without(scores, exclude) for name, scores in whole.items()}
-        lists = {name: _best(scores, _list_length(k, config)) for name, scores in allowed.items()}
-        if len(lists) == 2 and config.fusion == "sum":
+        summed = len(allowed) == 2 and config.fusion == "sum"
+        lists = {}
+        if not (summed and only_best):
+            lists = {name: _best(scores, _list_length(k, config)) for name, scores in allowed.items()}
+        if summed:
             results.append(Rankings(lists, _exact_sum(allowed["behavior"], allowed["semantic"], k, config)))
         else:
             score: dict[str, ItemScorer] = {name: partial(_look_up, scores) for name, scores in allowed.items()}

@@ -1,6 +1,7 @@
 """The exact twin of the beam search: every item of the catalogue is scored, nothing is pruned."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,10 +23,13 @@ def exact_scores(scorer: Scorer, trie: Trie, node_chunk: int | None = None) -> T
     returns     (rows, n_items) float32 (float64 where the scorer's are)
     """
     scores: Tensor | None = None
-    for start, chunk in _leaf_chunks(scorer, trie, node_chunk):
+    for chunk in _chunks(scorer, trie, node_chunk):
+        if chunk.leaves == trie.n_items:
+            return chunk.totals.index_select(1, trie.item_cells)
         if scores is None:
-            scores = chunk.new_empty(scorer.n_rows, trie.n_items)
-        scores.scatter_(1, trie.leaf_items[start : start + chunk.shape[1]].expand(scorer.n_rows, -1), chunk)
+            scores = chunk.totals.new_empty(scorer.n_rows, trie.n_items)
+        items = trie.leaf_items[chunk.start : chunk.start + chunk.leaves]
+        scores.scatter_(1, items.expand(scorer.n_rows, -1), chunk.of_leaves())
     assert scores is not None
     return scores
 
@@ -48,8 +52,8 @@ def exact_search(
     if exclude is not None:
         banned = torch.where(exclude >= 0, trie.item_nodes[exclude.clamp(min=0), -1], -1)
     best: Ranked | None = None
-    for start, scores in _leaf_chunks(scorer, trie, node_chunk):
-        n_leaves = scores.shape[1]
+    for chunk in _chunks(scorer, trie, node_chunk):
+        start, n_leaves, scores = chunk.start, chunk.leaves, chunk.of_leaves()
         if banned is not None:
             inside = (banned >= start) & (banned < start + n_leaves)
             row, column = inside.nonzero(as_tuple=True)
@@ -65,8 +69,21 @@ def exact_search(
     return best
 
 
-def _leaf_chunks(scorer: Scorer, trie: Trie, node_chunk: int | None) -> Iterator[tuple[int, Tensor]]:
-    """First leaf and (rows, leaves) log-probabilities, for one run of consecutive leaves after the other.
+class _Chunk(NamedTuple):
+    """What a run of consecutive leaves has for its scores."""
+
+    start: int  # the first leaf
+    leaves: int
+    totals: Tensor  # (rows, nodes * width) of every child that the nodes above the leaves could have
+    cells: Tensor  # (leaves,) int64: where each leaf is among them
+
+    def of_leaves(self) -> Tensor:
+        """(rows, leaves) log-probabilities."""
+        return self.totals.index_select(1, self.cells)
+
+
+def _chunks(scorer: Scorer, trie: Trie, node_chunk: int | None) -> Iterator[_Chunk]:
+    """The log-probabilities of all leaves, one run of consecutive leaves after the other.
 
     A run is the leaves below ``node_chunk`` consecutive nodes of the last inner level. Every run walks from
     the root through its own ancestors (consecutive too, and never more than the run has nodes), which is why
@@ -77,25 +94,27 @@ def _leaf_chunks(scorer: Scorer, trie: Trie, node_chunk: int | None) -> Iterator
         node_chunk = max(1, CHUNK_CELLS // (max(rows, 1) * max(trie.widths)))
     if node_chunk < 1:
         raise ValueError(f"node_chunk must be at least 1, got {node_chunk}")
-    first = [trie.first_child(level) for level in range(trie.depth)]
-    parents = [trie.parents(level + 1) for level in range(trie.depth)]
-    codes = [trie.node_codes(level + 1) for level in range(trie.depth)]
-    for start in range(0, trie.n_nodes[trie.depth - 1], node_chunk):
-        end = min(start + node_chunk, trie.n_nodes[trie.depth - 1])
+    last = trie.depth - 1
+    for start in range(0, trie.n_nodes[last], node_chunk):
+        end = min(start + node_chunk, trie.n_nodes[last])
         runs = [(start, end)]  # levels depth - 1 up to 0
-        for level in range(trie.depth - 2, -1, -1):
-            low, high = runs[-1]
-            runs.append((int(parents[level][low]), int(parents[level][high - 1]) + 1))
+        for level in range(last, 0, -1):
+            ends = torch.tensor([runs[-1][0], runs[-1][1] - 1], device=device)
+            low, high = trie.parents_at(level, ends).tolist()
+            runs.append((low, high + 1))
         runs.reverse()
-        runs.append((int(first[-1][start]), int(first[-1][end])))  # and the leaves
-        total = torch.zeros(rows, 1, device=device)
+        runs.append(trie.first_children(last, start, end))  # and the leaves
+        total: Tensor | None = None  # (rows, nodes of the level)
         for level in range(trie.depth):
+            (first, _), (low, high), width = runs[level], runs[level + 1], trie.widths[level]
             nodes = torch.arange(*runs[level], device=device).expand(rows, -1)
             log_probs = step(scorer, trie, level, nodes)  # (rows, nodes, width)
-            low, high = runs[level + 1]
-            beam = parents[level][low:high] - runs[level][0]  # (next nodes,)
-            cells = beam * trie.widths[level] + codes[level][low:high]
-            total = (total[..., None] + log_probs).flatten(1).index_select(1, cells)  # (rows, next nodes)
-            if level + 1 < trie.depth:
-                scorer.reorder(beam.expand(rows, -1))
-        yield runs[-1][0], total
+            totals = (log_probs if total is None else total[..., None] + log_probs).flatten(1)
+            cells = trie.cells[level][low:high]  # (next nodes,)
+            if first:
+                cells = cells - first * width
+            if level == last:
+                yield _Chunk(low, high - low, totals, cells)
+            else:
+                total = totals.index_select(1, cells)  # (rows, next nodes)
+                scorer.reorder((trie.parents(level + 1)[low:high] - first).expand(rows, -1))

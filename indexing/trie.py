@@ -20,6 +20,8 @@ Measured (benchmarks/trie_layout.py): full nodes are expanded up to nine times f
 few children as fast or faster from CSR, at any size, and a million of them in a twentieth of the memory.
 """
 
+_BUILT_LATER = ("item_nodes", "cells", "item_cells")
+
 
 class Trie:
     """Levels 0..depth; level 0 is the root, the nodes of level ``depth`` are the items (leaves).
@@ -122,11 +124,12 @@ class Trie:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors, without ``item_nodes`` where nobody asked for it yet."""
+        """Bytes of all tensors; of those that are built at first use, what was asked for."""
         tensors = [self.leaf_items, *self._codes, *self._parents, *self._first, *self._bits]
         tensors += [table for table in self._tables if table is not None]
-        if "item_nodes" in self.__dict__:
-            tensors.append(self.item_nodes)
+        for built in _BUILT_LATER:
+            held = self.__dict__.get(built, [])
+            tensors += [held] if isinstance(held, Tensor) else held
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     @cached_property
@@ -138,6 +141,22 @@ class Trie:
             nodes[self.leaf_items, level - 1] = column
             column = self.parents_at(level, column)
         return nodes
+
+    @cached_property
+    def cells(self) -> list[Tensor]:
+        """A level 1..depth: (n_nodes[level],) int64 parent * width + code; built at first use.
+
+        Where each node is in a table of all nodes above it x codes.
+        """
+        levels = zip(self._parents, self._codes, self.widths, strict=True)
+        return [parents.long() * width + codes.long() for parents, codes, width in levels]
+
+    @cached_property
+    def item_cells(self) -> Tensor:
+        """(n_items,) int64: the cell of each item's leaf; built at first use."""
+        cells = torch.empty_like(self.leaf_items)
+        cells[self.leaf_items] = self.cells[-1]
+        return cells
 
     def node_codes(self, level: int) -> Tensor:
         """(n_nodes[level],) int64 code of each node of a level >= 1 within its parent."""
@@ -159,6 +178,10 @@ class Trie:
         """(n_nodes[level] + 1,) int64: node i of the level owns the nodes first[i]:first[i + 1] of level +
         1."""
         return self._first[level].long()
+
+    def first_children(self, level: int, low: int, high: int) -> tuple[int, int]:
+        """The nodes low..high - 1 of a level own the nodes of level + 1 from the first result to before the second."""
+        return int(self._first[level][low]), int(self._first[level][high])
 
     def children(self, level: int, nodes: Tensor) -> Tensor:
         """All children of some nodes, in code order.
@@ -205,7 +228,8 @@ class Trie:
         """The same trie with its tensors on ``device``."""
         moved = object.__new__(Trie)
         moved.__dict__.update(self.__dict__)
-        moved.__dict__.pop("item_nodes", None)
+        for built in _BUILT_LATER:
+            moved.__dict__.pop(built, None)
         moved.leaf_items = self.leaf_items.to(device)
         moved._codes = [tensor.to(device) for tensor in self._codes]
         moved._parents = [tensor.to(device) for tensor in self._parents]

@@ -282,6 +282,10 @@ def test_without_is_a_copy_and_minus_one_excludes_nothing():
     [
         ({"beams": 0}, r"search\.beams must be at least 1, got 0"),
         ({"batch_size": 0}, r"search\.batch_size must be at least 1, got 0"),
+        (
+            {"precision": "float16"},
+            r"search\.precision must be one of \['float32', 'bfloat16', 'auto'\], got 'float16'",
+        ),
         ({"behavior_weight": 0.0}, r"search\.behavior_weight must lie strictly between 0 and 1, got 0\.0; .*streams"),
         ({"behavior_weight": 1.0}, r"search\.behavior_weight must lie strictly between 0 and 1, got 1\.0"),
     ],
@@ -289,3 +293,34 @@ def test_without_is_a_copy_and_minus_one_excludes_nothing():
 def test_settings_refused(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SearchConfig(**settings)
+
+
+@pytest.mark.parametrize("method", ["beam", "exact"])
+def test_precision_of_products(method: str, monkeypatch: pytest.MonkeyPatch):
+    """float32, the default, leaves the weights' own type; auto is one of the two, as the processor has it."""
+    model = tiny_model().float()
+    cases = histories([4, 1, 6, 0])
+
+    def scores(**settings) -> torch.Tensor:
+        (found,) = search(model, *cases, N_ITEMS, [None], config_of(method=method, **settings))
+        return found.fused.scores
+
+    plain, rounded = scores(), scores(precision="bfloat16")
+    assert torch.equal(plain, scores(precision="float32"))
+    assert not torch.equal(plain, rounded)
+    for native, expected in ((True, rounded), (False, plain)):
+        monkeypatch.setattr("gen_rec.precision.multiplies_bfloat16", lambda native=native: native)
+        assert torch.equal(scores(precision="auto"), expected)
+
+
+@pytest.mark.parametrize("fusion", ["sum", "confidence", "entropy"])
+@pytest.mark.parametrize("method", ["beam", "exact"])
+def test_only_the_best_are_the_same_best(method: str, fusion: str):
+    model, cases = tiny_model(), histories([4, 1, 6, 0])
+    config = config_of(method=method, fusion=fusion)
+    excludes = [None, cases[0]]
+    every = search(model, *cases, 5, excludes, config)
+    best = search(model, *cases, 5, excludes, config, only_best=True)
+    for a, b in zip(every, best, strict=True):
+        for expected, found in zip(a.fused, b.fused, strict=True):
+            assert torch.equal(expected, found)

@@ -1,10 +1,10 @@
 """Row 4: constrained beam search of both streams, against ``generate`` of Hugging Face and against re-encoding.
 
 Both sides start from histories as rows of items, include the encoder and end with the list of each stream; what ours
-takes with the lists fused is in ``more``. Histories are those of 1,024 users of Amazon Beauty, and ours come in
-batches of like length, as ``search_cases`` makes them. Rivals do fewer of the same users in a repetition, and are
-compared by users a second. Freed memory is kept, as in training: without that the system clears pages for every batch
-anew.
+takes with the lists fused, and with products in bfloat16, is in ``more``. Histories are those of 1,024 users of Amazon
+Beauty, and ours come in batches of like length, as ``search_cases`` makes them. Rivals do fewer of the same users in a
+repetition, and are compared by users a second. Freed memory is kept, as in training: without that the system clears
+pages for every batch anew.
 """
 
 import statistics
@@ -21,6 +21,7 @@ from benchmarks.speed.workload import Size, Workload, beauty, drawn, fresh_model
 from gen_rec.memory import keep_freed_memory
 from gen_rec.models.scoring import stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.precision import Precision, multiplies_bfloat16, product_type
 from gen_rec.retrieval import SearchConfig, search, take
 from indexing import Ranked, beam_search
 
@@ -53,7 +54,7 @@ class OurSearch:
         """The list of each stream for one batch."""
         if self.fused:
             return search(self.model, history, lengths, self.k, [None], self.config)[0].streams
-        scorers = stream_scorers(self.model, history, lengths)
+        scorers = stream_scorers(self.model, history, lengths, product_type(self.config.precision, history.device))
         return {
             name: beam_search(scorer, self.model.streams[name].trie, self.config.beams, self.k)
             for name, scorer in scorers.items()
@@ -91,13 +92,15 @@ def measure(size: Size) -> list[Row]:
     model = fresh_model(work.n_items, 10 if small else 128).eval()
     shape = model.config
 
-    def ours_of(batch: int, fused: bool = False) -> OurSearch:
-        return OurSearch(model, work, users, SearchConfig("beam", beams, batch_size=batch), k, fused)
+    def ours_of(batch: int, fused: bool = False, precision: Precision = "float32") -> OurSearch:
+        config = SearchConfig("beam", beams, batch_size=batch, precision=precision)
+        return OurSearch(model, work, users, config, k, fused)
 
     keep_freed_memory()
     our_batch = fastest(our_batches, lambda batch: once(ours_of(batch)))
     ours = ours_of(our_batch)
     with_fusion = statistics.median(repeat(ours_of(our_batch, fused=True)))
+    rounded = statistics.median(repeat(ours_of(our_batch, precision="bfloat16")))
     histories = histories_of(work, rival_users, shape.max_history)
     generators = [GenerateSearch(shape, decoder.trie) for decoder in model.streams.values()]
     rivals: dict[str, Callable[[Tensor, Tensor], object]] = {
@@ -107,6 +110,7 @@ def measure(size: Size) -> list[Row]:
     more = {
         "items": work.n_items, "beams": beams, "k": k, "users": users, "rival_users": rival_users,
         "batch": our_batch, "users_per_second_with_fusion": round(users / with_fusion), "real_histories": work.real,
+        "users_per_second_bfloat16": round(users / rounded), "native_bfloat16": multiplies_bfloat16(),
         "agreement_with_re_encoding": agreement(ours, work, rival_users),
     }  # fmt: skip
     rows = []

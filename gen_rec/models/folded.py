@@ -9,6 +9,9 @@ Nothing is learnt here, so what the weights allow is worked out once, before the
   items alike leaves a softmax as it is, and is dropped or added once.
 - Self-attention over a few codes merges one earlier token after the other, weighted by a sigmoid. A token that all
   beams of a row share, such as the start, is kept once a row.
+
+The products may run in bfloat16: weights are rounded once, activations where they enter a product. The residual stream,
+norms, softmaxes and sums stay as they are.
 """
 
 from typing import NamedTuple, cast
@@ -16,7 +19,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from gen_rec.models.attention import Attention
+from gen_rec.models.attention import Attention, RecencyBias
 from gen_rec.models.blocks import DecoderLayer
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
@@ -24,6 +27,9 @@ from gen_rec.models.encoder import Encoded
 
 FULL = 2
 """A level with at most so many places a child keeps its children's vectors a second time, laid out by parent."""
+
+ROWS = 512
+"""Tokens that a feed-forward net takes at once: what lies between its two products then stays in the cache."""
 
 
 class History(NamedTuple):
@@ -51,20 +57,24 @@ class FoldedDecoder:
 
     tokens:  level 0..depth - 1 -> (n_nodes[level], d) the token that stands for having reached a node
     vectors: level 0..depth - 1 -> (n_nodes[level + 1], d) what the children of that level's nodes are scored with
+    dtype:   what the operands of products are rounded to; None leaves them in the weights' own type
     """
 
     @torch.no_grad()
-    def __init__(self, decoder: StreamDecoder, items: ItemEmbedding) -> None:
+    def __init__(self, decoder: StreamDecoder, items: ItemEmbedding, dtype: torch.dtype | None = None) -> None:
         self.trie = decoder.trie
-        self.vectors = [vectors.detach() for vectors in decoder.node_vectors(items)]
+        vectors = [vectors.detach() for vectors in decoder.node_vectors(items)]
         kinds = decoder.kinds.detach()
-        self.tokens = [kinds[:1]] + [v + kinds[i] for i, v in enumerate(self.vectors[:-1], 1)]
+        self.dtype = dtype or kinds.dtype
+        self.tokens = [kinds[:1]] + [v + kinds[i] for i, v in enumerate(vectors[:-1], 1)]
+        self.vectors = [v.to(self.dtype) for v in vectors]
         self.seed_start = decoder.seed_start
-        self.recency = decoder.recency
         layers = [cast(DecoderLayer, layer) for layer in decoder.layers]
-        self.layers = [_FoldedLayer(layer) for layer in layers]
+        self.layers = [_FoldedLayer(layer, self.dtype) for layer in layers]
         # of all layers side by side: (d, layers * heads * (2 d + 1)), keys of each head, its values, its bias
         self.history_weight = torch.cat([layer.history_weight for layer in self.layers], 1) if layers else None
+        tables = [cast(RecencyBias, recency).table.detach() for recency in decoder.recency]
+        self.recency = torch.cat(tables) if tables else None  # (layers * heads, max_history)
         self.output_norm = decoder.output_norm
         self._tables: list[tuple[Tensor, Tensor] | None] = [None] * self.trie.depth
         for level in range(self.trie.depth):
@@ -87,7 +97,7 @@ class FoldedDecoder:
         if table is not None:
             return table[0].index_select(0, nodes).view(len(nodes), width, -1), table[1].index_select(0, nodes)
         children = self.trie.children(level, nodes)  # (n, width)
-        absent = self.vectors[level].new_zeros(len(nodes), 1, width).masked_fill_((children < 0)[:, None], -torch.inf)
+        absent = self.tokens[0].new_zeros(len(nodes), 1, width).masked_fill_((children < 0)[:, None], -torch.inf)
         return nn.functional.embedding(children.clamp_(min=0), self.vectors[level]), absent
 
     def history(self, encoded: Encoded) -> History:
@@ -95,16 +105,19 @@ class FoldedDecoder:
         rows, items, d = encoded.states.shape
         seed = encoded.last if self.seed_start else torch.zeros_like(encoded.last)
         read = History(seed, [], [], [])
-        if self.history_weight is None:
+        if self.history_weight is None or self.recency is None:
             return read
+        back = encoded.distance.abs().clamp(max=self.recency.shape[1] - 1)  # (rows, 1, items)
+        distances = (
+            self.recency[:, back].movedim(0, 1)[:, :, 0] + encoded.mask[:, :, 0]
+        )  # (rows, layers * heads, items)
         shares = (encoded.states.reshape(-1, d) @ self.history_weight).chunk(len(self.layers), 1)
-        for share, recency in zip(shares, self.recency, strict=True):
+        for share, distance in zip(shares, distances.chunk(len(self.layers), 1), strict=True):
             heads = share.shape[1] // (2 * d + 1)
             keys, values, bias = share.view(rows, items, -1).split([heads * d, heads * d, heads], 2)
-            read.keys.append(keys.unflatten(2, (heads, d)).transpose(1, 2).flatten(1, 2))
-            read.values.append(values.unflatten(2, (heads, d)).transpose(1, 2).flatten(1, 2))
-            distance = recency(encoded.distance) + encoded.mask  # (rows, heads, 1, items)
-            read.biases.append((distance[:, :, 0] + bias.transpose(1, 2)).flatten(1)[..., None])
+            read.keys.append(keys.to(self.dtype).unflatten(2, (heads, d)).transpose(1, 2).flatten(1, 2))
+            read.values.append(values.to(self.dtype).unflatten(2, (heads, d)).transpose(1, 2).flatten(1, 2))
+            read.biases.append((distance + bias.transpose(1, 2)).flatten(1)[..., None])
         return read
 
     def run(self, level: int, nodes: Tensor, history: History, past: Past | None) -> tuple[Tensor, Past]:
@@ -115,7 +128,9 @@ class FoldedDecoder:
         returns  (rows, beams, d) normed states, and the past with the new token.
         """
         rows, beams = nodes.shape
-        x = self.tokens[level].index_select(0, nodes.reshape(-1)).view(rows, beams, -1) + history.seed
+        every = nodes.stride(0) == 0 or rows == 1  # all rows read the same tokens
+        tokens = self.tokens[level].index_select(0, nodes[0] if every else nodes.reshape(-1))
+        x = tokens.view(1 if every else rows, beams, -1) + history.seed
         flat = x.view(rows * beams, -1)  # the same memory: a layer adds to it in place
         now: Past = []
         for i, layer in enumerate(self.layers):
@@ -129,23 +144,25 @@ class FoldedDecoder:
 class _FoldedLayer:
     """One layer; every step adds to the residual stream, given as (n, d) and as (rows, beams, d) of one memory."""
 
-    def __init__(self, layer: DecoderLayer) -> None:
+    def __init__(self, layer: DecoderLayer, dtype: torch.dtype) -> None:
         self.heads = layer.self_attention.num_heads
         self.eps = layer.self_norm.eps
         own, cross = layer.self_attention, layer.cross_attention
         scale = (own.query.in_features // self.heads) ** -0.5
         query = _after_norm(own.query, layer.self_norm)
         key_value = _after_norm(own.key_value, layer.self_norm)
-        self.qkv = torch.cat([query[0] * scale, key_value[0]], 1), torch.cat([query[1] * scale, key_value[1]])
-        self.output = _transposed(own.output)
-        self.inner = _after_norm(layer.feed_forward.inner, layer.feed_forward_norm)
-        self.outer = _transposed(layer.feed_forward.outer)
+        self.qkv = _Affine(
+            torch.cat([query[0] * scale, key_value[0]], 1), torch.cat([query[1] * scale, key_value[1]]), dtype
+        )
+        self.output = _Affine(*_transposed(own.output), dtype)
+        self.inner = _Affine(*_after_norm(layer.feed_forward.inner, layer.feed_forward_norm), dtype)
+        self.outer = _Affine(*_transposed(layer.feed_forward.outer), dtype)
         self.history_weight, self.looked = _folded_cross_attention(cross, layer.cross_norm)
 
     def read(self, flat: Tensor, x: Tensor, earlier: list[Token]) -> Token:
         """Self-attention of the new tokens over themselves and the earlier ones."""
         rows, beams, d = x.shape
-        projected = torch.addmm(self.qkv[1], self._normed(flat), self.qkv[0]).view(rows, beams, 3 * d)
+        projected = self.qkv(self._normed(flat)).view(rows, beams, 3 * d)
         query, key, value = projected.split(d, 2)
         mixed = self._by_head(value)  # (rows, beams, heads, d / heads)
         if earlier:
@@ -156,7 +173,7 @@ class _FoldedLayer:
                 mixed = torch.addcmul(mixed, self._by_head(token.value) - mixed, share)
                 if token is not earlier[-1]:
                     weight = torch.logaddexp(weight, score)
-        flat.add_(self.output[1]).addmm_(mixed.reshape(-1, d), self.output[0])
+        self.output.add_to(flat, mixed.reshape(-1, d))
         return Token(key, value)
 
     def look(self, flat: Tensor, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> None:
@@ -165,20 +182,54 @@ class _FoldedLayer:
         Beams come last in the scores: a softmax over a few items is many times faster when they are not side by side.
         """
         queries = self._normed(flat).view(x.shape).transpose(1, 2)  # (rows, d, beams)
-        scores = torch.baddbmm(bias, keys, queries).unflatten(1, (self.heads, -1))  # (rows, heads, items, beams)
+        scores = biased_product(bias, keys, queries).unflatten(1, (self.heads, -1))  # (rows, heads, items, beams)
         weights = scores.softmax(2).flatten(1, 2).transpose(1, 2)  # (rows, beams, heads * items)
-        x.add_(self.looked).baddbmm_(weights, values)
+        x.add_(self.looked)
+        if values.dtype == x.dtype:
+            x.baddbmm_(weights, values)
+        else:
+            x.add_(torch.bmm(weights.to(values.dtype), values))
 
     def feed(self, flat: Tensor) -> None:
         """The feed-forward net."""
-        inner = nn.functional.gelu(torch.addmm(self.inner[1], self._normed(flat), self.inner[0]))
-        flat.add_(self.outer[1]).addmm_(inner, self.outer[0])
+        for some in flat.split(ROWS):
+            self.outer.add_to(some, nn.functional.gelu(self.inner(self._normed(some))))
 
     def _normed(self, flat: Tensor) -> Tensor:
         return nn.functional.layer_norm(flat, flat.shape[1:], eps=self.eps)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1))
+
+
+class _Affine:
+    """x @ weight + bias, in one type. weight: (in, out); bias: (out,)"""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        self.weight, self.bias, self.exact_bias = weight.to(dtype), bias.to(dtype), bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (n, in) of any type; returns (n, out) of the weight's."""
+        return torch.addmm(self.bias, x.to(self.weight.dtype), self.weight)
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """Add the result for x, in place, to ``total`` (n, out), which may be of a finer type."""
+        total.add_(self.exact_bias)
+        if self.weight.dtype == total.dtype:
+            total.addmm_(x, self.weight)
+        else:
+            total.add_(torch.mm(x.to(self.weight.dtype), self.weight))
+
+
+def biased_product(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """bias + a @ b, for each of n, in the bias's type; the product in the coarser of the types of a and b.
+
+    bias: broadcasts to (n, i, k); a: (n, i, j); b: (n, j, k)
+    """
+    if a.dtype == b.dtype == bias.dtype:
+        return torch.baddbmm(bias, a, b)
+    dtype = a.dtype if a.dtype.itemsize < b.dtype.itemsize else b.dtype
+    return bias + torch.bmm(a.to(dtype), b.to(dtype))
 
 
 def _transposed(linear: nn.Linear) -> tuple[Tensor, Tensor]:

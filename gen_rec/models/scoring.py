@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gen_rec.models.encoder import Encoded
-from gen_rec.models.folded import FoldedDecoder, Past, Token
+from gen_rec.models.folded import FoldedDecoder, Past, Token, biased_product
 from gen_rec.models.siblings import group_by_parent
 from gen_rec.models.two_stream import TwoStreamModel
 
@@ -26,13 +26,21 @@ class StreamScorer:
         self.decoder = decoder
         self.history = decoder.history(encoded)
         self.past: Past | None = None
+        self._start: tuple[Tensor, Past] | None = None  # what the root's step gave: the same in every walk
         self.n_rows = encoded.states.shape[0]
         self.device = encoded.states.device
 
     @torch.no_grad()
     def score(self, level: int, nodes: Tensor) -> Tensor:
         """nodes: (rows, beams) int64 of ``level``; returns (rows, beams, widths[level]), -inf for no child."""
+        if level == 0 and self._start is not None and nodes.shape[1] == 1:
+            scores, self.past = self._start
+            return scores
         states, self.past = self.decoder.run(level, nodes, self.history, None if level == 0 else self.past)
+        if level == 0 and nodes.shape[1] == 1:
+            scores = child_log_probs(self.decoder, 0, nodes.flatten(), states.flatten(0, 1))[:, None]
+            self._start = scores, self.past
+            return scores
         if nodes.stride(0) == 0 or len(nodes) == 1:  # all rows ask for the same nodes, as the exact search does
             return child_log_probs_of_all(self.decoder, level, nodes[0], states)
         return child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1)).view(*nodes.shape, -1)
@@ -65,19 +73,19 @@ def child_log_probs(decoder: FoldedDecoder, level: int, parents: Tensor, states:
     n, d = states.shape
     if level == 0:
         rows, absent = decoder.children(0, parents[:1])
-        return torch.addmm(absent[0], states, rows[0].T).log_softmax(-1)
+        return biased_product(absent, states[None], rows.transpose(1, 2))[0].log_softmax(-1)
     block = max(1, min(BLOCK, 2 * n // max(1, len(torch.unique(parents)))))
     slots, block_parents = group_by_parent(parents, block)
     blocks = states.new_zeros(len(block_parents) * block, d).index_copy_(0, slots, states)
     rows, absent = decoder.children(level, block_parents)
-    logits = torch.baddbmm(absent, blocks.view(-1, block, d), rows.transpose(1, 2))  # (n_blocks, block, width)
+    logits = biased_product(absent, blocks.view(-1, block, d), rows.transpose(1, 2))  # (n_blocks, block, width)
     return logits.flatten(0, 1).index_select(0, slots).log_softmax(-1)
 
 
 def child_log_probs_of_all(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
     """The same where all rows have the same nodes. parents: (beams,); states: (rows, beams, d)."""
     rows, absent = decoder.children(level, parents)  # (beams, width, d), (beams, 1, width)
-    logits = torch.baddbmm(absent, states.transpose(0, 1), rows.transpose(1, 2))  # (beams, rows, width)
+    logits = biased_product(absent, states.transpose(0, 1), rows.transpose(1, 2))  # (beams, rows, width)
     return logits.log_softmax(-1).transpose(0, 1)
 
 
@@ -86,34 +94,41 @@ class _Kept(NamedTuple):
 
     parameters: list[nn.Parameter]
     state: list[tuple[int, int]]
-    decoders: dict[str, FoldedDecoder]
+    decoders: dict[torch.dtype | None, dict[str, FoldedDecoder]]  # by the type of the products
 
 
-def folded_decoders(model: TwoStreamModel) -> dict[str, FoldedDecoder]:
+def folded_decoders(model: TwoStreamModel, dtype: torch.dtype | None = None) -> dict[str, FoldedDecoder]:
     """Every stream's decoder, folded once and kept while the model is not trained and no weight changes.
 
     Changes are seen by torch's counter of in-place writes and by where the weights lie. What these do not tell (a
     fused optimizer's step, a write through ``parameter.data``, another Parameter in the place of one) belongs to
     training, and ``model.train()`` forgets what was folded.
+
+    dtype: of the products, see ``FoldedDecoder``
     """
     kept = model.kept_for_search
-    if isinstance(kept, _Kept) and kept.state == _state_of(kept.parameters):
-        return kept.decoders
-    decoders = {name: FoldedDecoder(decoder, model.items) for name, decoder in model.streams.items()}
-    parameters = list(model.parameters())
-    model.kept_for_search = _Kept(parameters, _state_of(parameters), decoders)
-    return decoders
+    if not isinstance(kept, _Kept) or kept.state != _state_of(kept.parameters):
+        parameters = list(model.parameters())
+        kept = model.kept_for_search = _Kept(parameters, _state_of(parameters), {})
+    if dtype not in kept.decoders:
+        kept.decoders[dtype] = {
+            name: FoldedDecoder(decoder, model.items, dtype) for name, decoder in model.streams.items()
+        }
+    return kept.decoders[dtype]
 
 
 def _state_of(parameters: list[nn.Parameter]) -> list[tuple[int, int]]:
     return [(parameter.data_ptr(), parameter._version) for parameter in parameters]
 
 
-def stream_scorers(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> dict[str, StreamScorer]:
+def stream_scorers(
+    model: TwoStreamModel, history: Tensor, lengths: Tensor, dtype: torch.dtype | None = None
+) -> dict[str, StreamScorer]:
     """Encode histories once and give every stream's scorer.
 
     history: (rows, items) int64, oldest first, left-aligned, -1 after the end
     lengths: (rows,) int64
+    dtype:   of the decoders' products, see ``FoldedDecoder``
     """
     encoded = model.encode(history, lengths)
-    return {name: StreamScorer(decoder, encoded) for name, decoder in folded_decoders(model).items()}
+    return {name: StreamScorer(decoder, encoded) for name, decoder in folded_decoders(model, dtype).items()}

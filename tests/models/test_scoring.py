@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import N_ITEMS, SHAPES, TOLERANCE, dense_targets, histories, tiny_model
+from tiny_models import N_ITEMS, SHAPES, TOLERANCE, dense_targets, histories, stir, tiny_model
 
 from gen_rec.models.blocks import Places
 from gen_rec.models.decoder import Context, StreamDecoder
@@ -164,7 +164,7 @@ def test_the_history_is_read_once_and_each_token_once(monkeypatch: pytest.Monkey
         score_items(scorer, trie, torch.zeros(4, 3, dtype=torch.int64))
         exact_scores(scorer, trie)
     assert calls == {"history": 2, "encoder": 1}  # two streams
-    assert tokens == [0, 1] * 3 + [0, 1, 2] * 3  # three walks, depths 2 and 3
+    assert tokens == [0] + [1] * 3 + [0] + [1, 2] * 3  # three walks from the same start, depths 2 and 3
 
 
 @torch.no_grad()
@@ -221,3 +221,24 @@ def test_saved_weights_give_back_the_model():
     fresh.load_state_dict(saved.state_dict())
     for stream, scores in taught(saved, *history).items():
         assert torch.equal(taught(fresh, *history)[stream], scores)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_in_bfloat16_are_close_to_float32(shape: dict[str, Any]):
+    """Rounding errs by up to 1/256 of a logit, and logits here are of size one."""
+    model = tiny_model(**shape).float()
+    stir(model, 5, std=0.2)
+    history, lengths = histories(LENGTHS)
+    exact, rounded = (stream_scorers(model, history, lengths, dtype) for dtype in (None, torch.bfloat16))
+    for stream, decoder in model.streams.items():
+        expected = exact_scores(exact[stream], decoder.trie)
+        found = exact_scores(rounded[stream], decoder.trie)
+        assert found.dtype == torch.float32
+        assert not torch.equal(found, expected)
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+        torch.testing.assert_close(found.exp().sum(1), torch.ones(len(history)), atol=1e-5, rtol=0)  # still normalised
+        walked = beam_search(rounded[stream], decoder.trie, N_ITEMS, N_ITEMS)
+        torch.testing.assert_close(walked.scores, found.gather(1, walked.items), atol=0.05, rtol=0)
+    assert folded_decoders(model, torch.bfloat16) is folded_decoders(model, torch.bfloat16)
+    assert folded_decoders(model) is not folded_decoders(model, torch.bfloat16)
