@@ -54,7 +54,7 @@ class Shape:
 
 
 SHAPES = {
-    "full": [Shape(12_101, 768), Shape(100_000, 384), Shape(1_000_000, 384, repetitions=1)],
+    "full": [Shape(12_101, 768), Shape(100_000, 384, repetitions=3), Shape(1_000_000, 384, repetitions=1)],
     "smoke": [Shape(301, 12, 8, 1), Shape(600, 8, 8, 1)],
 }
 GROWTH = {"full": (1_000, 10_000, 100_000, 1_000_000), "smoke": (100, 200, 400, 800)}
@@ -63,8 +63,8 @@ DIMENSIONS, ITEMS = {"full": 128, "smoke": 8}, {"full": 20_000, "smoke": 200}  #
 
 
 def measure(size: Size) -> list[Row]:
-    """All lines: k-means of equal sizes at the first size, k-means of free sizes at each, and the whole codes (without a
-    rival, three repetitions at most).
+    """All lines: k-means of equal sizes at the first size, k-means of free sizes at each, and the whole codes
+    (without a rival, three repetitions at most).
     """
     first, *_ = SHAPES[size]
     rows = [against_constrained(first)]
