@@ -40,7 +40,13 @@ def versions() -> dict[str, str]:
 
 
 def peak_mb() -> float:
-    """Most memory that this process has held, in MB; Linux counts it in KiB, macOS in bytes."""
+    """Most memory that this process has held, in MB.
+
+    Linux's own count of it: that of ``getrusage`` begins with what the process that started this one held.
+    """
+    own = _values("/proc/self/status", "VmHWM")
+    if own:
+        return int(own[0].split()[0]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
 
