@@ -41,9 +41,3 @@ def test_every_line_is_measured() -> None:
     assert largest - smallest <= 1
     assert against[0].more["assignment_over_exact"] >= 1 - 1e-4  # float32 costs
     assert all(row.more["peak_mb"] > 0 for row in rows if row.rival is None)
-
-
-def test_growth_has_four_sizes_an_axis() -> None:
-    points = balanced_codes.growth("smoke")
-    for axis in ("catalogue (items)", "embedding (dimensions)"):
-        assert len({point.size for point in points if point.axis == axis}) >= 4
