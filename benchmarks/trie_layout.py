@@ -1,6 +1,6 @@
 """Which layout of the trie pays at which size: dense table of children against CSR, time and memory.
 
-    python benchmarks/trie_layout.py --sizes 12000 100000 1000000
+    python -m benchmarks.trie_layout --sizes 12000 100000 1000000
 
 Random codes of 4 levels of 256 (mostly only children), or codes of an equal-sized tree as the tokenizer
 makes them; a step of 2,560 beams at the last inner level (the largest, and the one whose layout is in
@@ -10,7 +10,6 @@ question). Each figure is the median of interleaved repetitions on one thread. `
 
 import argparse
 import json
-import math
 import platform
 import statistics
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.speed.workload import balanced_codes
 from indexing import Trie
 
 BEAMS = 2560
@@ -35,19 +35,6 @@ def random_codes(n_items: int, seed: int = 0) -> np.ndarray:
         cells = np.unique(np.concatenate([cells, rng.integers(0, WIDTH**DEPTH, n_items)]))
     cells = rng.permutation(cells)[:n_items]
     return np.stack([cells >> 24, cells >> 16 & 255, cells >> 8 & 255, cells & 255], 1).astype(np.int32)
-
-
-def balanced_codes(n_items: int, seed: int = 0) -> np.ndarray:
-    """(n_items, ceil(log_256 n_items)) codes of an equal-sized tree, as the tokenizer makes them."""
-    depth = max(1, math.ceil(math.log(n_items, WIDTH)))
-    codes = np.empty((n_items, depth), dtype=np.int32)
-    place, size = np.arange(n_items), np.full(n_items, n_items)  # place within a node of that size
-    for level in range(depth):
-        codes[:, level] = np.minimum(place * WIDTH // size, WIDTH - 1)
-        start = -(-codes[:, level].astype(np.int64) * size // WIDTH)
-        end = -(-(codes[:, level].astype(np.int64) + 1) * size // WIDTH)
-        place, size = place - start, end - start
-    return np.random.default_rng(seed).permutation(codes)
 
 
 def interleaved(work: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.markers import splice
-from benchmarks.speed.machine import hardware, peak_mb, versions
+from benchmarks.speed.machine import hardware, measured_versions, peak_mb
 from benchmarks.speed.table import table
 from gen_rec.files import atomic_path, write_json
 
@@ -46,7 +46,7 @@ def measure(module: str, smoke: bool, out: Path) -> None:
         lines.append({**line, **more, "process_peak_mb": round(peak_mb())})
     record = {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "smoke": smoke,
-        "hardware": hardware(), "versions": versions(), "rows": lines,
+        "hardware": hardware(), "versions": measured_versions(), "rows": lines,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"{module}.json", record)

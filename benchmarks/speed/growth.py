@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.machine import hardware, versions
+from benchmarks.speed.machine import hardware, measured_versions
 from benchmarks.speed.plots import draw
 from benchmarks.speed.timing import Point
 from gen_rec.errors import MissingExtra
@@ -63,7 +63,7 @@ def measure(module: str, smoke: bool, file: Path) -> None:
     points = growth("smoke" if smoke else "full")
     write_json(file, {
         "module": module, "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "smoke": smoke,
-        "hardware": hardware(), "versions": versions(), "points": [point._asdict() for point in points],
+        "hardware": hardware(), "versions": measured_versions(), "points": [point._asdict() for point in points],
     })  # fmt: skip
 
 

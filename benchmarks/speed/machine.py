@@ -2,10 +2,11 @@
 
 import platform
 import resource
-from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from gen_rec.evaluation.result import versions
 
 PACKAGES = (
     "torch", "numpy", "polars", "pyarrow", "transformers", "pandas", "scikit-learn", "faiss-cpu",
@@ -28,15 +29,9 @@ def hardware() -> dict[str, object]:
     }
 
 
-def versions() -> dict[str, str]:
+def measured_versions() -> dict[str, str]:
     """Versions of Python and of the packages that were measured, where they are installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return versions(PACKAGES)
 
 
 def peak_mb() -> float:

@@ -32,15 +32,15 @@ import sys, time
 started = time.perf_counter()
 from gen_rec.cli import main
 status = main(sys.argv[1:])
-lines = open("/proc/self/status").read().splitlines() if sys.platform == "linux" else []
-peak = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")]
-print(f"\\n@ {time.perf_counter() - started} {(peak or [0])[0]}")
+seconds = time.perf_counter() - started
+from benchmarks.speed.machine import peak_mb
+print(f"\\n@ {seconds} {peak_mb()}")
 sys.exit(status)
 """
 
 
 def command(arguments: list[str]) -> tuple[float, float]:
-    """Run ``gen-rec`` in a process of its own; returns its wall seconds and its peak memory in MB (0: unknown)."""
+    """Run ``gen-rec`` in a process of its own; returns its wall seconds and its peak memory in MB."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
     )

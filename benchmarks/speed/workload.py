@@ -74,7 +74,7 @@ def drawn(n_users: int, n_items: int, mean_length: float = 8.9, max_length: int 
     )
 
 
-def balanced_codes(n_items: int, branching: int, seed: int = 0) -> np.ndarray:
+def balanced_codes(n_items: int, branching: int = 256, seed: int = 0) -> np.ndarray:
     """(n_items, depth) int32 codes of an equal-sized tree, items in random order; split until one item is left."""
     depth = 1
     while branching**depth < n_items:
