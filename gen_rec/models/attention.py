@@ -51,11 +51,13 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, dropout:
 
     queries:      (batch, heads, n, d)
     keys, values: (batch, heads, m, d)
-    bias:         broadcasts to (batch, heads, n, m); -inf where a query must not look, but never everywhere
+    bias:         broadcasts to (batch, heads, n, m), or to (batch, heads, n / t, m) where each t neighbouring queries
+                  share it; -inf where a query must not look, but never everywhere
     returns       (batch, heads, n, d)
     """
-    scores = keys @ queries.transpose(-1, -2) + bias.transpose(-1, -2)  # (batch, heads, m, n)
-    return dropout(scores.softmax(-2)).transpose(-1, -2) @ values  # type: ignore[no-any-return]
+    scores = keys @ queries.transpose(-1, -2)  # (batch, heads, m, n)
+    shared = scores.unflatten(-1, (bias.shape[-2], -1)) + bias.transpose(-1, -2)[..., None]  # (..., m, n / t, t)
+    return dropout(shared.flatten(-2).softmax(-2)).transpose(-1, -2) @ values  # type: ignore[no-any-return]
 
 
 def attend_few(queries: Tensor, keys: Tensor, values: Tensor, causal: bool, dropout: nn.Module) -> Tensor:
@@ -104,7 +106,7 @@ class Attention(nn.Module):
 
         queries:     (batch, n, d) as ``queries`` gives them
         keys_values: (batch, m, d) each
-        bias:        broadcasts to (batch, heads, n, m)
+        bias:        as ``attend`` takes it
         returns      (batch, n, d)
         """
         q, k, v = (split_heads(part, self.num_heads) for part in (queries, *keys_values))

@@ -112,7 +112,6 @@ class DecoderLayer(nn.Module):
         shape = (places.batch, places.targets, tokens, -1)
         queries = self.cross_attention.queries(x).transpose(0, 1)  # (n, tokens, d)
         queries = put(queries, places.rows, places.batch * places.targets).view(shape)
-        spread = bias.repeat_interleave(tokens, dim=2)  # every token of a target looks at the same items
-        seen = self.cross_attention(queries.flatten(1, 2), memory, spread)  # (batch, targets * tokens, d)
+        seen = self.cross_attention(queries.flatten(1, 2), memory, bias)  # the tokens of a target share its bias
         mine = take(seen.view(places.batch * places.targets, tokens, -1), places.rows).transpose(0, 1)
         return self.cross_attention.output(mine)  # type: ignore[no-any-return]
