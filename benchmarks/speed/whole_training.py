@@ -62,7 +62,7 @@ def train(
     run.log.unlink(missing_ok=True)
     seconds, megabytes = command(["train", *options, "--run", str(run.folder)])
     events = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()]
-    return before, seconds, megabytes, [event for event in events if "valid/ndcg@10" in event]
+    return before, seconds, megabytes, [event for event in events if "valid/selected" in event]
 
 
 def measure(size: Size) -> list[Row]:
@@ -82,12 +82,12 @@ def row_of(
     ndcg_before: float | None,
 ) -> Row:  # fmt: skip
     """The line of a training."""
-    best = max(validations, key=lambda event: float(event["valid/ndcg@10"]))
+    best = max(validations, key=lambda event: float(event["valid/selected"]))
     return Row(
         3, f"whole training of {what}", seconds, None, "s", None, (seconds, seconds),
         {"repetitions": 1, "seconds_to_best": round(best["wall_s"], 1), "best_epoch": best["epoch"],
          "epochs": len(validations), "seconds_before_training": before, "train_peak_mb": round(megabytes),
-         "validation_filtered_ndcg@10": round(best["valid/ndcg@10"], 4),
+         "validation_filtered_ndcg@10": round(best["valid/selected"], 4),
          "validation_filtered_ndcg@10_before": ndcg_before, "config": [path.name for path in CONFIGS]},
     )  # fmt: skip
 

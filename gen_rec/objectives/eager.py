@@ -20,6 +20,10 @@ class Batch(NamedTuple):
     lengths: Tensor  # (batch,) int64
     targets: Tensor  # (batch, items) or (batch, 1) int64, -1 where there is no target
 
+    @property
+    def n_targets(self) -> int:
+        return int((self.targets >= 0).sum())
+
 
 class EagerObjective(nn.Module):
     """A model and the losses it learns by; its ``forward`` is one training step's loss.

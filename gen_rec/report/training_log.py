@@ -28,7 +28,7 @@ class TrainingLog:
     skipped: int = 0
     """Lines that were no JSON object (a killed run may leave half a line)."""
 
-    def best(self, name: str = "valid/ndcg@10") -> tuple[int, float] | None:
+    def best(self, name: str = "valid/selected") -> tuple[int, float] | None:
         """Step and value of the largest value of a series, or None where there is none."""
         if name not in self.series:
             return None
@@ -111,7 +111,7 @@ def draw_curves(log: TrainingLog) -> bytes | None:
             mark = "o" if len(steps) < 40 else None
             label = name.removeprefix("valid/")
             axes.plot(steps, values, color=colour, linewidth=1.6, marker=mark, markersize=3, label=label)
-        best = log.best() if title == "Validation" and "valid/ndcg@10" in names else None
+        best = log.best() if title == "Validation" and "valid/selected" in names else None
         if best:
             axes.axvline(best[0], color="#8a8f9c", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         axes.set_title(title, fontsize=10, loc="left", color="#1f2a44", fontweight="bold")
@@ -133,4 +133,4 @@ def draw_curves(log: TrainingLog) -> bytes | None:
 
 
 def _validation_order(name: str) -> tuple[bool, str]:
-    return name != "valid/ndcg@10", name
+    return name != "valid/selected", name

@@ -41,7 +41,7 @@ class EventLog:
     def valid(self, step: int, epoch: int, figures: dict[str, float], selected: float, wall_s: float) -> None:
         """The figures of a validation; ``selected`` is the one that picks the checkpoint."""
         named = {f"valid/{name}": value for name, value in figures.items()}
-        self._line(step, epoch=epoch, **named, **{"valid/ndcg@10": selected, "wall_s": wall_s})
+        self._line(step, epoch=epoch, **named, **{"valid/selected": selected, "wall_s": wall_s})
         self._scalars("valid", step, figures)
 
     def close(self) -> None:

@@ -8,18 +8,24 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from gen_rec.training.config import TrainingConfig
+from gen_rec.training.source import HasRateGroups
 
 COSINE_FLOOR = 0.02
 """Share of the peak rate that the cosine schedule ends at."""
 
 
 def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and tables but not vectors, with the fused kernel."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    """AdamW that decays matrices and tables but not vectors, with the fused kernel.
+
+    A module with ``parameter_groups()`` has each of its groups learn at its own multiple of the rate.
+    """
+    rates = module.parameter_groups() if isinstance(module, HasRateGroups) else [(list(module.parameters()), 1.0)]
+    groups = []
+    for parameters, factor in rates:
+        trained = [p for p in parameters if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.dim() >= 2], [p for p in trained if p.dim() < 2]
+        for some, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
+            groups.append({"params": some, "weight_decay": decay, "lr": factor * config.learning_rate})
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
 

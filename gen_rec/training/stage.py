@@ -23,6 +23,7 @@ from gen_rec.precision import multiplies_bfloat16
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
 from gen_rec.stages import embedded_streams
+from gen_rec.training.eager_source import EagerSource
 from gen_rec.training.trainer import Trainer
 from tokenizer import Codes
 
@@ -137,7 +138,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     if not has_validation:
         logger.warning("the data has no validation targets; the weights of the last epoch are kept")
     trainer = Trainer(
-        accelerator, objective, rows, validate if has_validation else None, select,
+        accelerator, objective, EagerSource(rows), validate if has_validation else None, select,
         lambda: recommender.save(run.model), (run.model / "config.json").is_file, config.training, config.seed,
         run.folder, key,
     )  # fmt: skip

@@ -13,17 +13,18 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 from tqdm import tqdm
 
-from gen_rec.data.batches import Int64Array, TrainingRows, epoch_batches, share_of
+from gen_rec.data.batches import Int64Array, share_of
 from gen_rec.errors import GenRecError
-from gen_rec.objectives.eager import Batch, EagerObjective
 from gen_rec.training.averaging import WeightAverage
 from gen_rec.training.config import TrainingConfig
 from gen_rec.training.log import EventLog
 from gen_rec.training.progress import Progress
 from gen_rec.training.schedule import make_optimizer, make_scheduler
 from gen_rec.training.signals import StopRequest, stop_on_signals
+from gen_rec.training.source import TrainingSource
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,10 @@ class Trainer:
     """Trains an objective and calls back with every validation and every new best.
 
     accelerator: made by the caller, so that it alone decides on devices, processes and precision
-    objective:   model and losses
-    rows:        what there is to learn
+    objective:   called as ``objective(batch, divisor)`` it gives the terms of the loss, ``loss`` being what to
+                 minimise: sums over the batch's targets divided by ``divisor``. ``objective.model`` is what is kept;
+                 ``objective.parameter_groups()``, where it has that, says what learns at which rate
+    source:      what there is to learn
     validate:    gives the figures of the current weights, the same on every process; ``select`` names the one
                  that picks the checkpoint. None: every epoch's weights are kept in turn, and all epochs run
     keep:        called on the main process with the best weights in place
@@ -60,8 +63,8 @@ class Trainer:
     def __init__(
         self,
         accelerator: Accelerator,
-        objective: EagerObjective,
-        rows: TrainingRows,
+        objective: nn.Module,
+        source: TrainingSource,
         validate: Callable[[], dict[str, float]] | None,
         select: str,
         keep: Callable[[], None],
@@ -71,26 +74,26 @@ class Trainer:
         folder: Path,
         key: str,
     ) -> None:
-        if rows.n_targets == 0:
+        if source.n_targets == 0:
             raise TrainingError(
                 "the training part holds no user with two interactions, so there is nothing to learn; "
                 "look at the summary of the prepared data"
             )
         world = accelerator.num_processes
-        if len(rows) < world:
+        if len(source) < world:
             raise TrainingError(
-                f"{len(rows)} training row(s) cannot be shared by {world} processes; start fewer (--num_processes)"
+                f"{len(source)} training row(s) cannot be shared by {world} processes; start fewer (--num_processes)"
             )
         self.accelerator = accelerator
-        self.rows, self.validate, self.select, self.keep, self.kept = rows, validate, select, keep, kept
+        self.source, self.validate, self.select, self.keep, self.kept = source, validate, select, keep, kept
         self.config, self.seed, self.folder, self.key = config, seed, folder, key
         self.rows_per_step = config.batch_size * config.gradient_accumulation * world
-        steps = math.ceil(len(rows) / self.rows_per_step) * config.epochs
+        steps = math.ceil(len(source) / self.rows_per_step) * config.epochs
         optimizer = make_optimizer(objective, config)
         self.scheduler = make_scheduler(optimizer, config, steps)
         self.progress = Progress()
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
-        self.average = WeightAverage(objective.model, config.weight_averaging)  # on the device the model now is on
+        self.average = WeightAverage(objective.get_submodule("model"), config.weight_averaging)  # where it now is
         accelerator.register_for_checkpointing(self.progress, self.scheduler, self.average)
 
     @property
@@ -134,9 +137,7 @@ class Trainer:
 
     def _epoch(self, stop: StopRequest) -> None:
         progress = self.progress
-        steps = epoch_batches(
-            self.rows.lengths, self.rows_per_step, self.seed, progress.epoch, self.accelerator.num_processes
-        )
+        steps = self.source.steps(self.rows_per_step, self.seed, progress.epoch, self.accelerator.num_processes)
         self.objective.train()
         bar = tqdm(
             total=len(steps), initial=progress.step_in_epoch, desc=f"epoch {progress.epoch}", unit="step",
@@ -171,10 +172,8 @@ class Trainer:
         accelerator, config = self.accelerator, self.config
         mine = share_of(rows, accelerator.process_index, accelerator.num_processes)
         parts = [mine[i : i + config.batch_size] for i in range(0, len(mine), config.batch_size)]
-        batches = [
-            Batch(*(torch.from_numpy(a).to(accelerator.device) for a in self.rows.batch(part))) for part in parts
-        ]
-        count = sum(int((batch.targets >= 0).sum()) for batch in batches)
+        batches = [self.source.batch(part, accelerator.device, self.progress.epoch) for part in parts]
+        count = sum(batch.n_targets for batch in batches)
         due = time.perf_counter() - self._last_checkpoint > 60 * config.checkpoint_minutes
         shared = torch.tensor([count, bool(stop), due], dtype=torch.float64, device=accelerator.device)
         n_targets, stop_votes, due_votes = accelerator.reduce(shared, "sum").tolist()
@@ -206,14 +205,11 @@ class Trainer:
 
     def _fail(self, what: str, means: dict[str, float], rows: Int64Array) -> None:
         terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-        users = self.rows.sequences.user
-        owner = users[self.rows.sequences.offsets.searchsorted(self.rows.start[rows[:5]], side="right") - 1]
         raise TrainingError(
             f"{what} is not finite at step {self.progress.step + 1} (epoch {self.progress.epoch}): {terms}; "
-            f"learning rate {self._rate():.3g}, {len(rows)} training rows, of users {owner.tolist()} (rows of "
-            "users.parquet) and others; the weights are still those before the step, and the last checkpoint is in "
-            f"{self.checkpoint}. "
-            "Look for extreme embeddings, or lower --training.learning_rate or --training.gradient_clip"
+            f"learning rate {self._rate():.3g}, {self.source.describe(rows)}; the "
+            f"weights are still those before the step, and the last checkpoint is in {self.checkpoint}. Look for "
+            "extreme embeddings, or lower learning_rate or gradient_clip in the settings of this training"
         )
 
     def _validate(self) -> None:

@@ -74,7 +74,7 @@ def run(tmp_path):
     (folder / "codes" / "report.json").write_text(json.dumps(report))
     (folder / "codes" / "report.png").write_bytes(PNG)
     lines = [{"step": s, "epoch": s / 10, "loss": 5 / s, "learning_rate": 1e-3} for s in range(1, 30)]
-    lines += [{"step": s, "valid/ndcg@10": v} for s, v in ((10, 0.02), (20, 0.0456), (29, 0.04))]
+    lines += [{"step": s, "valid/selected": v} for s, v in ((10, 0.02), (20, 0.0456), (29, 0.04))]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     ranks = {"raw": np.array([1, 3, 9, MISS]), "filtered": np.array([1, 2, 8, MISS])}
     slices = slice_metrics(length_slicing(np.array([3, 4, 7, 90])), ranks)

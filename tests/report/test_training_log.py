@@ -20,9 +20,9 @@ def test_series_over_steps(tmp_path):
             [
                 {"step": 1, "epoch": 0, "loss": 3.0, "note": "text"},
                 {"step": 2, "loss": 2.0, "recognition": 0.5},
-                {"step": 2, "valid/ndcg@10": 0.03},
-                {"step": 4, "valid/ndcg@10": 0.05},
-                {"step": 6, "valid/ndcg@10": 0.04},
+                {"step": 2, "valid/selected": 0.03},
+                {"step": 4, "valid/selected": 0.05},
+                {"step": 6, "valid/selected": 0.04},
             ],
         )
     )
@@ -30,7 +30,7 @@ def test_series_over_steps(tmp_path):
         "epoch": ([1], [0.0]),
         "loss": ([1, 2], [3.0, 2.0]),
         "recognition": ([2], [0.5]),
-        "valid/ndcg@10": ([2, 4, 6], [0.03, 0.05, 0.04]),
+        "valid/selected": ([2, 4, 6], [0.03, 0.05, 0.04]),
     }
     assert log.best() == (4, 0.05)
     assert log.best("valid/recall@10") is None
@@ -74,7 +74,7 @@ def test_pictures_are_drawn_of_what_is_there():
             "loss": (steps, 5.0 / steps),
             "generation": (steps, 4.0 / steps),
             "learning_rate": (steps, 1e-3 / steps),
-            "valid/ndcg@10": (np.array([10, 20]), np.array([0.02, 0.03])),
+            "valid/selected": (np.array([10, 20]), np.array([0.02, 0.03])),
         }
     )
     picture = draw_curves(full)

@@ -24,7 +24,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     log.close()
     assert lines(tmp_path / "log.jsonl") == [
         {"step": 1, "epoch": 0, "learning_rate": 0.5, "loss": 2.0, "generation": 1.5},
-        {"step": 2, "epoch": 0, "valid/raw/ndcg@10/eager-fused": 0.25, "valid/ndcg@10": 0.25, "wall_s": 3.5},
+        {"step": 2, "epoch": 0, "valid/raw/ndcg@10/eager-fused": 0.25, "valid/selected": 0.25, "wall_s": 3.5},
     ]
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()

@@ -9,6 +9,7 @@ from torch import nn
 from gen_rec.training.averaging import WeightAverage
 from gen_rec.training.config import TrainingConfig
 from gen_rec.training.schedule import make_optimizer, make_scheduler, rate_factor
+from gen_rec.training.source import RateGroups
 
 WARMUP, TOTAL = 10, 110
 
@@ -55,6 +56,32 @@ def test_vectors_are_not_decayed() -> None:
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
     assert {id(p) for p in decayed["params"]} == {id(module[0].weight), id(module[2].weight)}
     assert {id(p) for p in plain["params"]} == {id(module[0].bias), id(module[1].weight)}  # the frozen one in none
+
+
+class TwoRates(nn.Module):
+    """Pretrained weights, and a head that learns ten times as fast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old, self.head, self.forgotten = nn.Linear(2, 3), nn.Linear(3, 1, bias=False), nn.Linear(1, 1)
+
+    def parameter_groups(self) -> RateGroups:
+        return [(list(self.old.parameters()), 1.0), (list(self.head.parameters()), 10.0)]
+
+
+def test_groups_learn_at_their_own_rates() -> None:
+    module = TwoRates()
+    optimizer = make_optimizer(module, TrainingConfig(learning_rate=0.5, weight_decay=0.1))
+    found = [(group["lr"], group["weight_decay"], [id(p) for p in group["params"]]) for group in optimizer.param_groups]
+    assert found == [
+        (0.5, 0.1, [id(module.old.weight)]), (0.5, 0.0, [id(module.old.bias)]),
+        (5.0, 0.1, [id(module.head.weight)]), (5.0, 0.0, []),
+    ]  # fmt: skip
+    scheduler = make_scheduler(optimizer, TrainingConfig(learning_rate=0.5, warmup_steps=4), 8)
+    assert scheduler.get_last_lr() == [0.125, 0.125, 1.25, 1.25]
+    module.head(module.old(torch.ones(1, 2))).sum().backward()
+    optimizer.step()  # a group may be empty
+    assert make_optimizer(nn.Linear(1, 1), TrainingConfig()).param_groups[0]["lr"] == TrainingConfig().learning_rate
 
 
 def test_average_equals_a_loop() -> None:

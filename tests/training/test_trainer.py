@@ -11,13 +11,14 @@ import torch
 
 from gen_rec.cli import parse_config
 from gen_rec.config import Config
-from gen_rec.data.batches import TrainingRows
+from gen_rec.data.batches import TrainingRows, epoch_batches
 from gen_rec.data.interactions import Dataset
 from gen_rec.embeddings.store import load_embeddings
-from gen_rec.objectives.eager import EagerObjective
+from gen_rec.objectives.eager import Batch, EagerObjective
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
-from gen_rec.training import trainer as trainer_module
+from gen_rec.training.eager_source import EagerSource
+from gen_rec.training.schedule import make_optimizer
 from gen_rec.training.stage import build_recommender, make_accelerator, training_rows
 from gen_rec.training.trainer import Trainer, TrainingError
 
@@ -58,13 +59,19 @@ def bench(
             return {"figure": next(left), "other": 0.1}
 
         trainer = Trainer(
-            make_accelerator(config), objective, training_rows(dataset, config), None if figures is None else validate,
-            "figure", lambda: kept.append(made.state()), lambda: True, config.training, config.seed, run.folder, "key",
+            make_accelerator(config), objective, EagerSource(training_rows(dataset, config)),
+            None if figures is None else validate, "figure", lambda: kept.append(made.state()), lambda: True,
+            config.training, config.seed, run.folder, "key",
         )  # fmt: skip
         made = Bench(trainer, objective, kept, validated)
         return made
 
     return make
+
+
+def training_rows_of(trainer: Trainer) -> TrainingRows:
+    assert isinstance(trainer.source, EagerSource)
+    return trainer.source.rows
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -135,10 +142,10 @@ def test_the_step_is_adamws_on_the_mean_over_targets(bench: Callable[..., Bench]
     twin = bench(None, *changes, folder=made.trainer.folder).objective
     made.trainer.fit(fresh=True)
 
-    rows = made.trainer.rows
-    order = trainer_module.epoch_batches(rows.lengths, 120, 0, 0)[0]
-    batch = trainer_module.Batch(*(torch.from_numpy(a) for a in rows.batch(order)))
-    optimizer = trainer_module.make_optimizer(twin, made.trainer.config)
+    rows = training_rows_of(made.trainer)
+    order = epoch_batches(rows.lengths, 120, 0, 0)[0]
+    batch = Batch(*(torch.from_numpy(a) for a in rows.batch(order)))
+    optimizer = make_optimizer(twin, made.trainer.config)
     twin.train()
     twin(batch)["loss"].backward()
     norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
@@ -199,11 +206,11 @@ def test_not_a_number(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPat
 
 def test_nothing_to_learn(bench: Callable[..., Bench]) -> None:
     made = bench(None)
-    rows = made.trainer.rows
+    rows = training_rows_of(made.trainer)
     none = TrainingRows(rows.sequences, rows.start[:0], rows.end[:0], rows.first[:0], rows.dense)
     with pytest.raises(TrainingError, match="holds no user with two interactions"):
-        Trainer(made.trainer.accelerator, made.objective, none, None, "", print, lambda: True, made.trainer.config,
-                0, made.trainer.folder, "key")  # fmt: skip
+        Trainer(made.trainer.accelerator, made.objective, EagerSource(none), None, "", print, lambda: True,
+                made.trainer.config, 0, made.trainer.folder, "key")  # fmt: skip
 
 
 def test_killed_between_the_renames_of_a_checkpoint(bench: Callable[..., Bench]) -> None:
