@@ -3,38 +3,45 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
-from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from gen_rec import inference, stages
-from gen_rec.config import Config, to_yaml
+from gen_rec.commands import COMMANDS, DEMO_CONFIG, HANDLERS, values_of
+from gen_rec.config import Config
 from gen_rec.embeddings.text import PARTITION_TEXTS
-from gen_rec.engine import Engine
+from gen_rec.embsum.encode import PARTITION_ROWS as ENCODED_ROWS
 from gen_rec.errors import GenRecError
-from gen_rec.evaluation.result import Result
 from gen_rec.memory import keep_freed_memory
-from gen_rec.pipeline import run_training
+from gen_rec.recommend_job import PARTITION_ROWS
 from gen_rec.run import Run
 from gen_rec.training.trainer import Interrupted
 
 logger = logging.getLogger(__name__)
 
-DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
 set_parsing_settings(docstring_parse_attribute_docstrings=True)  # what stands under a field is its help
 
-COMMANDS = {
-    "demo": "prepare, embed, tokenize, train, evaluate and report on a packaged set of film ratings",
-    "prepare": "read, filter, order and split interactions",
-    "embed": "embed items from behaviour and from text",
-    "tokenize": "cut embeddings into codes, and report on them",
-    "train": "run the missing stages and train; resumes what was interrupted",
-    "evaluate": "score a split as the benchmark protocol says",
-    "recommend": "write ranked items for a split, or for histories from a file or standard input",
-    "report": "write one HTML page about the run",
+SPLITS = {
+    **dict.fromkeys(("evaluate", "recommend", "report", "rerank"), (["valid", "test"], "test", "whose targets")),
+    "summarize": (["train", "valid", "test"], "train", "whose histories; train: those that EmbSum learns from"),
+    "embsum encode": (["valid", "test", "both"], "both", "whose histories"),
+    "embsum generate": (["valid", "test"], "test", "whose histories"),
+}
+OUT_HELP = {
+    "recommend": ".parquet, .csv or .jsonl, or a folder for Parquet partitions; in the run by default",
+    "rerank": "a Parquet file; in the run by default",
+    "impressions": "a JSON file of the figures; in the run by default",
+}
+IMPRESSIONS = {
+    "valid": "folder of the validation split",
+    "test": "folder of the test split",
+    "predictions": "where the ranks of the test split go, in MIND's format; .zip is what its leaderboard takes",
+}
+PARTITIONS = {
+    "embed": (PARTITION_TEXTS, "texts"),
+    "recommend": (PARTITION_ROWS, "users"),
+    "embsum encode": (ENCODED_ROWS, "items or users"),
+    "embsum generate": (ENCODED_ROWS, "users"),
 }
 
 
@@ -43,23 +50,50 @@ def make_parser(command: str) -> ArgumentParser:
     parser = ArgumentParser(prog=f"gen-rec {command}", description=COMMANDS.get(command, ""))
     parser.add_argument("--config", action="config", help="YAML file of settings; options after it win")
     parser.add_class_arguments(Config)
-    if command in ("demo", "prepare", "embed", "tokenize", "train"):
+    if command in (
+        "demo",
+        "prepare",
+        "embed",
+        "tokenize",
+        "train",
+        "embsum train",
+        "embsum encode",
+        "rerank",
+        "impressions",
+    ):
         parser.add_argument("--force", type=bool, default=False, help="do the stage again, changed or not")
-    if command in ("evaluate", "recommend", "report"):
-        parser.add_argument("--split", choices=["valid", "test"], default="test", help="whose targets")
+    if command in SPLITS:
+        splits, default, what = SPLITS[command]
+        parser.add_argument("--split", choices=splits, default=default, help=what)
+    if command in OUT_HELP:
+        parser.add_argument("--out", type=str, default=None, help=OUT_HELP[command])
+    if command in ("recommend", "rerank"):
+        parser.add_argument("--k", type=PositiveInt, default=10, help="items a history")
+        parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
     if command == "recommend":
         parser.add_argument(
             "--histories", type=str, default=None,
             help="file of histories as text or Parquet, folder of Parquet files, or - for standard input",
         )  # fmt: skip
-        parser.add_argument("--k", type=PositiveInt, default=10, help="items a history")
-        parser.add_argument("--filter_seen", type=bool, default=True, help="leave out items of the history")
+    if command == "rerank":
         parser.add_argument(
-            "--out", type=str, default=None,
-            help=".parquet, .csv or .jsonl, or a folder for Parquet partitions; in the run by default",
-        )  # fmt: skip
-    if command in ("embed", "recommend"):
-        rows, of = (inference.PARTITION_ROWS, "users") if command == "recommend" else (PARTITION_TEXTS, "texts")
+            "--recs", type=str, default=None, help="ranked lists (Parquet) that are the candidates; searched by default"
+        )
+    if command in ("summarize", "embsum generate"):
+        parser.add_argument("--limit", type=NonNegativeInt, default=0, help="users at most; 0 takes all")
+    if command == "summarize":
+        parser.add_argument("--retry_failed", type=bool, default=False, help="ask again for those that failed")
+    if command == "embsum encode":
+        parser.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="precision on disk")
+    if command == "impressions":
+        parser.add_argument("--kind", choices=["mind", "goodreads"], required=True, help="whose files these are")
+        parser.add_argument(
+            "--train", type=str, required=True, help="folder of the training split, or of all of Goodreads"
+        )
+        for name, text in IMPRESSIONS.items():
+            parser.add_argument(f"--{name}", type=str, default=None, help=text)
+    if command in PARTITIONS:
+        rows, of = PARTITIONS[command]
         parser.add_argument(
             "--engine", choices=["local", "ray"], default="local", help="who computes: this process, or Ray"
         )
@@ -69,12 +103,6 @@ def make_parser(command: str) -> ArgumentParser:
             help="of Ray; by default one for each GPU, or processor where there is none",
         )  # fmt: skip
     return parser
-
-
-def engine_of(config: Config, options: Namespace) -> Engine:
-    """The engine that the options ask for."""
-    device = inference.device_of(config)
-    return Engine(options.engine, device, gpus=not config.training.cpu, actors=options.actors)
 
 
 def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
@@ -106,99 +134,6 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Config, Namespace]:
 def parse_config(arguments: Sequence[str]) -> Config:
     """Settings from ``--config FILE`` and dotted options, as ``train_gen.py`` takes them."""
     return parse("train", arguments)[0]
-
-
-def values_of(option: str, arguments: Sequence[str]) -> list[str]:
-    """What an option is given, in order: ``--option value`` and ``--option=value``."""
-    values = []
-    for argument, following in zip_longest(arguments, arguments[1:]):
-        if argument == option and following is not None:
-            values.append(following)
-        elif argument.startswith(option + "="):
-            values.append(argument.split("=", 1)[1])
-    return values
-
-
-def metrics_table(results: Sequence[Result]) -> str:
-    """The headline figures of some results, a line each."""
-    lines = [f"{'':18}{'raw':^24}{'filtered':^24}", f"{'':18}" + f"{'R@10':>8}{'N@10':>8}{'N@20':>8}" * 2]
-    for result in results:
-        figures = [
-            f"{result['metrics'][mode][name]:8.4f}"
-            for mode in ("raw", "filtered")
-            for name in ("recall@10", "ndcg@10", "ndcg@20")
-        ]
-        lines.append(f"{result['method']:18}{''.join(figures)}")
-    return "\n".join(lines)
-
-
-def _prepare(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    stages.run_prepare(config, options.force)
-    Run(config.run).remember(to_yaml(config))
-    print((Run(config.run).data / "summary.json").read_text(encoding="utf-8"))
-
-
-def _embed(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    device = inference.device_of(config)
-    stages.run_embed(config, device, options.force, engine_of(config, options), options.partition_rows)
-    Run(config.run).remember(to_yaml(config))
-
-
-def _tokenize(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    stages.run_tokenize(config, inference.device_of(config), options.force)
-    Run(config.run).remember(to_yaml(config))
-
-
-def _train(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    run_training(config, options.force)
-
-
-def _evaluate(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    name = " + ".join(values_of("--config", arguments))
-    print(metrics_table(inference.run_evaluate(config, options.split, name)))
-
-
-def _recommend(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    out = options.out or str(Run(config.run).recommendations)
-    rows, histories = inference.run_recommend(
-        config, out, options.histories, options.split, options.k, options.filter_seen, options.partition_rows,
-        engine_of(config, options),
-    )  # fmt: skip
-    print(f"{out}: {rows} rows for {histories} histories")
-
-
-def _report(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    print(inference.run_report(config, options.split))
-
-
-def _demo(config: Config, options: Namespace, arguments: Sequence[str]) -> None:
-    run = Run(config.run)
-    run_training(config, options.force)
-    print("\nTest split, every film ranked for every user:\n")
-    print(metrics_table(inference.run_evaluate(config, "test", DEMO_CONFIG.name)))
-    page = inference.run_report(config)
-    recommender, dataset = inference.load_with_data(config, run)
-    for user in inference.sample_users(recommender, dataset, "test", config.seed)[:3]:
-        print(f"\nUser {user['user_id']}")
-        print("  watched, most recent last: " + "; ".join(user["history"][-5:]))
-        print("  recommended:               " + "; ".join(user["lists"][list(user["lists"])[-1]]))
-        print("  watched next:              " + user["target"])
-    print(
-        f"\nThe run is in {run.folder}. Look at {page}, or ask for more:\n"
-        f"  gen-rec recommend --run {run.folder} --k 10 --out recs.csv"
-    )
-
-
-HANDLERS: dict[str, Callable[[Config, Any, Sequence[str]], None]] = {
-    "demo": _demo,
-    "prepare": _prepare,
-    "embed": _embed,
-    "tokenize": _tokenize,
-    "train": _train,
-    "evaluate": _evaluate,
-    "recommend": _recommend,
-    "report": _report,
-}
 
 
 def usage() -> str:
@@ -239,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if arguments else 2
     command, *rest = arguments
+    if rest and f"{command} {rest[0]}" in HANDLERS:
+        command, rest = f"{command} {rest[0]}", rest[1:]
     if command not in HANDLERS:
         print(f"gen-rec: there is no command {command!r}\n\n{usage()}", file=sys.stderr)
         return 2

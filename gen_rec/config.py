@@ -8,10 +8,14 @@ import yaml
 
 from gen_rec.data.config import DataConfig
 from gen_rec.embeddings.config import EmbeddingsConfig
+from gen_rec.embsum.config import EmbSumConfig
 from gen_rec.evaluation.config import EvaluationConfig
+from gen_rec.impressions.config import ImpressionConfig
 from gen_rec.models.config import ModelConfig
 from gen_rec.objectives.config import ObjectiveConfig
+from gen_rec.ranking.config import RerankConfig
 from gen_rec.retrieval import SearchConfig
+from gen_rec.summaries.config import SummaryConfig
 from gen_rec.training.config import TrainingConfig
 from tokenizer import TokenizerConfig
 
@@ -40,6 +44,14 @@ class Config:
     """How codes are searched and fused."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Intervals and slices of an evaluation."""
+    embsum: EmbSumConfig = field(default_factory=EmbSumConfig)
+    """EmbSum, the content-based second stage."""
+    summaries: SummaryConfig = field(default_factory=SummaryConfig)
+    """The teacher's summaries of users, which EmbSum learns to write."""
+    rerank: RerankConfig = field(default_factory=RerankConfig)
+    """The last ranking: item graph, features, blend."""
+    impressions: ImpressionConfig = field(default_factory=ImpressionConfig)
+    """Lists that were shown, with clicks: what ``gen-rec impressions`` reads and learns against."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

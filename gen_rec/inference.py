@@ -20,19 +20,20 @@ from gen_rec.engine import Engine
 from gen_rec.errors import GenRecError
 from gen_rec.evaluate import as_methods, evaluate_model
 from gen_rec.evaluation.lists import write_per_user
-from gen_rec.evaluation.metrics import target_ranks
+from gen_rec.evaluation.metrics import RankedLists, as_lists, target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
 from gen_rec.histories import cut_split, open_histories
 from gen_rec.recommend_job import PARTITION_ROWS, Request, beside, check_out, write_recommendations
 from gen_rec.recommender import ITEMS_FILE, Recommender
 from gen_rec.report import write_report
-from gen_rec.retrieval import search_cases
+from gen_rec.retrieval import search_cases, take
 from gen_rec.run import Run
 
 logger = logging.getLogger(__name__)
 
 Split = Literal["valid", "test"]
 SHOWN_USERS, SHOWN_ITEMS = 10, 5
+RERANKED = "eager-reranked"
 
 
 def device_of(config: Config) -> str:
@@ -43,7 +44,7 @@ def device_of(config: Config) -> str:
 def load_recommender(config: Config, run: Run) -> Recommender:
     """The run's recommender with the search settings of the config, which need no training."""
     run.need(run.model / "config.json", "train")
-    recommender = Recommender.from_pretrained(run.model)
+    recommender = Recommender.from_pretrained(run.folder)
     recommender.search = config.search
     recommender.model.to(device_of(config))
     return recommender
@@ -161,28 +162,61 @@ def run_report(config: Config, split: Split = "test") -> Path:
 
 
 def sample_users(recommender: Recommender, dataset: Dataset, split: Split, seed: int) -> list[dict[str, Any]]:
-    """A few random users: titles of the history, the target, and of what each ranking recommends unseen."""
+    """A few random users: titles of the history, the target, and of what each ranking recommends unseen.
+
+    Where the run has the last ranking, its list too; where it has EmbSum, what that writes of the user.
+    """
     cases = dataset.cases(split)
     n = min(SHOWN_USERS, len(cases))
     rows = np.sort(np.random.default_rng(seed).choice(len(cases), n, replace=False))
     titles = [title or item for title, item in zip(dataset.titles, dataset.item_ids, strict=True)]
     shown = {}
+    reranked, words = second_stage(recommender, cases, rows)
     for batch, _, found in search_cases(recommender.model, cases, rows, 20, recommender.search):
         for i, row in enumerate(batch):
-            shown[int(row)] = _user(dataset, cases, int(row), titles, as_methods(found), i)
+            lists = {name: as_lists(each) for name, each in as_methods(found).items()}
+            lists = {name: RankedLists(each.items[[i]], each.scores[[i]]) for name, each in lists.items()}
+            place = int(np.searchsorted(rows, row))
+            if reranked is not None:
+                lists[RERANKED] = RankedLists(reranked.items[[place]], reranked.scores[[place]])
+            shown[int(row)] = _user(dataset, cases, int(row), titles, lists)
+            if words is not None:
+                shown[int(row)]["summary"] = words[place]
     return [shown[row] for row in sorted(shown)]
 
 
+def second_stage(
+    recommender: Recommender, cases: Cases, rows: np.ndarray
+) -> tuple[RankedLists | None, list[str] | None]:
+    """For some cases the last ranking's lists, (rows, 20), and EmbSum's words; None without.
+
+    What cannot be loaded is left out with a warning.
+    """
+    some, stage = take(cases, rows), recommender.second
+    lists, words = None, None
+    try:
+        if stage.embsum is not None and stage.embsum.model.config.summary_weight:
+            words = stage.embsum.summaries(some)
+        if stage.has_ranking:
+            full = np.flatnonzero(some.lengths)
+            found = stage.rerank(recommender.model, take(some, full), 20, recommender.search, filter_seen=True)
+            lists = RankedLists(np.full((len(rows), 20), -1), np.full((len(rows), 20), -np.inf))
+            lists.items[full], lists.scores[full] = found.items, found.scores
+    except GenRecError as error:
+        logger.warning("the last ranking and EmbSum's words are left out: %s", error)
+    return lists, words
+
+
 def _user(
-    dataset: Dataset, cases: Cases, row: int, titles: list[str], methods: dict[str, Any], i: int
+    dataset: Dataset, cases: Cases, row: int, titles: list[str], ranked: dict[str, RankedLists]
 ) -> dict[str, Any]:
+    """ranked: lists of this user alone, (1, k)"""
     target = int(cases.target[row])
     lists, hit = {}, {}
-    for name, found in methods.items():
-        items, scores = found.items[i : i + 1].cpu().numpy(), found.scores[i : i + 1].cpu().numpy()
-        lists[name] = [titles[item] for item in items[0, :SHOWN_ITEMS] if item >= 0]
-        rank = int(target_ranks(items, scores, np.array([target]))[0])
-        hit[name] = rank if rank <= items.shape[1] else None
+    for name, found in ranked.items():
+        lists[name] = [titles[item] for item in found.items[0, :SHOWN_ITEMS] if item >= 0]
+        rank = int(target_ranks(found.items, found.scores, np.array([target]))[0])
+        hit[name] = rank if rank <= found.items.shape[1] else None
     return {
         "user_id": str(dataset.user_ids[cases.user[row]]),
         "history": [titles[item] for item in cases[row]],

@@ -21,6 +21,7 @@ from gen_rec.files import atomic_path, replace_folder, write_json
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.retrieval import Rankings, SearchConfig, search, take
+from gen_rec.second_stage import Places, SecondStage, explained
 from indexing import Trie
 from tokenizer import Codes
 
@@ -45,6 +46,7 @@ class Recommender(
     codes:  stream -> the codes its trie is built from
     items:  row i is item i: ``item_id``, ``title``, ``train_count`` (interactions in training)
     search: how codes are searched and fused in every call; assign another to change it
+    second: the last ranking and a user's interests in words, where the folder it was loaded from has them
 
     ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of any Hugging Face model; the folder holds
     safetensors, JSON and Parquet, and nothing that is executed on loading.
@@ -57,6 +59,7 @@ class Recommender(
         self.codes = codes
         self.items = items
         self.search = search
+        self.second = SecondStage(None, items)
         self._named = items.select("item_id", "title")  # what a frame says of an item
         self._row_of = {item_id: row for row, item_id in enumerate(items["item_id"])}
 
@@ -82,6 +85,8 @@ class Recommender(
         k: int = 10,
         filter_seen: bool = True,
         user_ids: Sequence[str] | None = None,
+        rerank: bool = False,
+        explain: bool = False,
     ) -> pl.DataFrame:
         """The k best items for each history.
 
@@ -91,6 +96,10 @@ class Recommender(
         k:           items a history; cut to what the catalogue holds
         filter_seen: leave out the items of the history itself
         user_ids:    names of the rows in the result; "0", "1", ... when None
+        rerank:      let the last ranking order the candidates; ``score`` is then that of its blend
+        explain:     with columns that say why: ``summary``, what the history says of its user (in EmbSum's words where
+                     it was trained, in the template's elsewhere), and with ``rerank``, for each feature of the blend,
+                     ``value_<feature>`` and ``part_<feature>``, its part of the score
         returns      ``user_id, rank, item_id, title, score, behavior_score, semantic_score``, best first, rank from 1.
                      The streams' scores are the item's log-probabilities log p_b and log p_s, null where a stream did
                      not score it. ``score`` is, with ``search.fusion`` "sum", w log p_b + (1 - w) log p_s, where w is
@@ -98,7 +107,7 @@ class Recommender(
                      "confidence" the larger of log w + log p_b and log (1 - w) + log p_s. With one stream it is that
                      stream's.
         """
-        frames = list(self.recommend_batches(histories, k, filter_seen, user_ids))
+        frames = list(self.recommend_batches(histories, k, filter_seen, user_ids, rerank, explain))
         if len(frames) == 1:
             return frames[0]
         return pl.concat(frames) if frames else _frame([], np.empty((0, 0), dtype=np.int64), self._named, {})
@@ -109,6 +118,8 @@ class Recommender(
         k: int = 10,
         filter_seen: bool = True,
         user_ids: Sequence[str] | None = None,
+        rerank: bool = False,
+        explain: bool = False,
     ) -> Iterator[pl.DataFrame]:
         """``recommend``, one frame for each batch of ``search.batch_size`` histories, in their order."""
         if k < 1:
@@ -128,7 +139,12 @@ class Recommender(
         sequences = Sequences(offsets_of(lengths), flat, np.arange(len(rows), dtype=np.int32))
         for start in range(0, len(rows), self.search.batch_size):
             batch = np.arange(start, min(len(rows), start + self.search.batch_size))
-            yield self._batch(take(sequences, batch), min(k, self.n_items), filter_seen, [names[i] for i in batch])
+            some, called = take(sequences, batch), [names[i] for i in batch]
+            ask = self._reranked if rerank else self._searched
+            items, scores = ask(some, min(k, self.n_items), filter_seen)
+            if not explain:
+                scores = {name: values for name, values in scores.items() if name.endswith("score")}
+            yield _frame(called, items, self._named, scores, self.second.summaries(some) if explain else None)
 
     def _rows_of(self, histories: Sequence[Sequence[str]]) -> tuple[list[list[int]], int]:
         """Rows of the known items of each history, and how many items were unknown."""
@@ -141,7 +157,8 @@ class Recommender(
             rows.append(known)
         return rows, unknown
 
-    def _batch(self, some: Sequences, k: int, filter_seen: bool, names: list[str]) -> pl.DataFrame:
+    def _searched(self, some: Sequences, k: int, filter_seen: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Items (rows, k), -1 for none, and columns of scores (rows, k) by name."""
         device = next(self.model.parameters()).device
         longest = max(1, int(some.lengths.max()))
         seen = torch.from_numpy(some.last(longest)[0]).to(device) if filter_seen else None
@@ -158,13 +175,33 @@ class Recommender(
             only_best=True,
         )
         items, scores = _columns(found)
-        empty = lengths == 0
-        if empty.any():
-            popular, shares = self._popular(k)
-            items[empty] = popular
-            for name, values in scores.items():
-                values[empty] = shares if name == "score" else np.nan
-        return _frame(names, items, self._named, scores)
+        self._fill_empty(lengths == 0, items, scores)
+        return items, scores
+
+    def _reranked(self, some: Sequences, k: int, filter_seen: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """``_searched`` in the order of the last ranking, with the parts of its score."""
+        rows = np.flatnonzero(some.lengths)
+        items = np.full((len(some), k), -1, dtype=np.int64)
+        names = self.second.reranker.names
+        wanted = ["score", *(f"{kind}_{name}" for kind in ("value", "part") for name in names)]
+        scores = {name: np.full(items.shape, np.nan, dtype=np.float32) for name in wanted}
+        if len(rows):
+            found = self.second.rerank(self.model, take(some, rows), k, self.search, filter_seen)
+            items[rows] = found.items
+            for name, values in {"score": found.scores, **explained(found, names)}.items():
+                scores[name][rows] = values
+        scores |= {f"{name}_score": scores[f"value_{name}"].copy() for name in self.model.streams if name in names}
+        self._fill_empty(some.lengths == 0, items, scores)
+        return items, scores
+
+    def _fill_empty(self, empty: np.ndarray, items: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+        """Give the most popular items to rows without a history, in place."""
+        if not empty.any():
+            return
+        popular, shares = self._popular(items.shape[1])
+        items[empty] = popular
+        for name, values in scores.items():
+            values[empty] = shares if name == "score" else np.nan
 
     def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most popular items of training and the log of their (smoothed) shares; ties by row."""
@@ -192,6 +229,8 @@ class Recommender(
             codes.save(save_directory / f"codes_{stream}")
         with atomic_path(save_directory / ITEMS_FILE) as temporary:
             self.items.write_parquet(temporary)
+        if self.second.places is not None:
+            self.second.places.copy(save_directory)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "Recommender":  # type: ignore[override]
@@ -203,7 +242,11 @@ class Recommender(
         folder = Path(pretrained_model_name_or_path)
         if folder.is_dir():
             inner = folder / "model"
-            return cls._load(inner if (inner / CONFIG_FILE).is_file() else folder)
+            if not (inner / CONFIG_FILE).is_file():
+                return cls._load(folder)
+            recommender = cls._load(inner)
+            recommender.second = SecondStage(Places.of_run(folder), recommender.items)
+            return recommender
         if folder.is_absolute() or str(pretrained_model_name_or_path).startswith("."):
             raise GenRecError(f"{folder}: there is no such folder; train first, or give a name on the hub")
         try:
@@ -236,6 +279,7 @@ class Recommender(
             items = pl.read_parquet(folder / ITEMS_FILE)
             recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
             recommender.model.load_state_dict(weights)
+            recommender.second = SecondStage(Places.of_model(folder), items)
         except (SafetensorError, pl.exceptions.PolarsError, OSError, ValueError, RuntimeError, TypeError) as error:
             raise GenRecError(f"{folder}: not a whole recommender of this version ({error}); save it again") from error
         return recommender
@@ -257,8 +301,18 @@ def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return only.items.cpu().numpy(), {"score": values, f"{stream}_score": values.copy()}
 
 
-def _frame(names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores: dict[str, np.ndarray]) -> pl.DataFrame:
-    """Ranked lists as rows; -1 items are left out. catalogue: ``item_id, title`` of every item."""
+def _frame(
+    names: list[str],
+    items: np.ndarray,
+    catalogue: pl.DataFrame,
+    scores: dict[str, np.ndarray],
+    summaries: list[str] | None = None,
+) -> pl.DataFrame:
+    """Ranked lists as rows; -1 items are left out.
+
+    catalogue: ``item_id, title`` of every item
+    scores:    (rows, k) by the names of columns; those that every frame has are null where they are missing here
+    """
     row, column = np.nonzero(items >= 0)
     picked = catalogue[items[row, column]]
     columns = [
@@ -266,10 +320,12 @@ def _frame(names: list[str], items: np.ndarray, catalogue: pl.DataFrame, scores:
         pl.Series("rank", (column + 1).astype(np.int32)),
         *picked.get_columns(),
     ]
-    for name in ("score", "behavior_score", "semantic_score"):
+    for name in dict.fromkeys(["score", "behavior_score", "semantic_score", *scores]):
         values = np.full(len(row), np.nan, dtype=np.float32)
         if name in scores:
             given = scores[name][row, column]
             np.copyto(values, given, where=np.isfinite(given), casting="same_kind")
         columns.append(pl.Series(name, values, nan_to_null=True))
+    if summaries is not None:
+        columns.append(pl.Series("summary", [summaries[i] for i in row.tolist()], dtype=pl.String))
     return pl.DataFrame(columns)

@@ -30,7 +30,10 @@ class Run:
     tensorboard/    the same figures as curves
     metrics.json    the figures of the test split; metrics_valid.json those of the validation split
     users.parquet   the rank of every user's test target; users_valid.parquet that of the validation target
-    recommendations.parquet, report.html
+    summaries/      the teacher's summaries of users, a file a split
+    embsum/         model/, encoded/, checkpoints/ and log.jsonl of EmbSum
+    rerank/         the last ranking: item graph, blend, report.json
+    recommendations.parquet, reranked.parquet, report.html
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -74,6 +77,22 @@ class Run:
     @property
     def per_user(self) -> Path:
         return self.folder / "users.parquet"
+
+    @property
+    def summaries(self) -> Path:
+        return self.folder / "summaries"
+
+    @property
+    def embsum(self) -> Path:
+        return self.folder / "embsum"
+
+    @property
+    def rerank(self) -> Path:
+        return self.folder / "rerank"
+
+    @property
+    def reranked(self) -> Path:
+        return self.folder / "reranked.parquet"
 
     @property
     def recommendations(self) -> Path:

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from gen_rec import inference
-from gen_rec.cli import COMMANDS, HANDLERS, guarded, main, parse, parse_config
+from gen_rec.cli import guarded, main, parse, parse_config
+from gen_rec.commands import COMMANDS, HANDLERS
 from gen_rec.config import Config, as_dict, to_yaml
 from gen_rec.errors import GenRecError
 from gen_rec.training.trainer import Interrupted
@@ -43,9 +44,32 @@ def test_help_of_a_command_names_every_setting(capsys: pytest.CaptureFixture[str
             assert f"--{section}.{name}" in text
 
 
-def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fly"]) == 2
-    assert "there is no command 'fly'" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["fly"], ["embsum"], ["embsum", "fly"], ["embsum", "--run", "x"]])
+def test_unknown_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert f"there is no command {words[0]!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        ("summarize", ["--split", "--retry_failed", "--limit"]),
+        ("embsum train", ["--force"]),
+        ("embsum encode", ["--split", "--dtype", "--engine", "--partition_rows", "--actors", "--force"]),
+        ("embsum generate", ["--split", "--limit", "--engine", "--partition_rows", "--actors"]),
+        ("impressions", ["--kind", "--train", "--valid", "--test", "--predictions", "--out", "--force"]),
+        ("rerank", ["--split", "--recs", "--out", "--k", "--filter_seen", "--force"]),
+    ],
+)
+def test_options_of_the_second_stage(command: str, own: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    options = {word.strip("[,") for word in text.split() if word.strip("[").startswith("--")}
+    plain = {option for option in options if "." not in option and not hasattr(Config(), option[2:])}
+    assert plain - {"--config", "--help", "--print_config"} == set(own)
+    assert " ".join(COMMANDS[command].split()) in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -78,11 +102,13 @@ def test_a_bad_setting_in_a_file_names_it(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(("command", "needed"), [("evaluate", "train"), ("recommend", "train"), ("embed", "prepare"),
-                                                 ("tokenize", "embed"), ("report", "prepare")])  # fmt: skip
+                                                 ("tokenize", "embed"), ("report", "prepare"), ("summarize", "prepare"),
+                                                 ("embsum train", "prepare"), ("embsum encode", "embsum train"),
+                                                 ("embsum generate", "embsum train"), ("rerank", "train")])  # fmt: skip
 def test_a_missing_stage_is_named(
     command: str, needed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, "--run", str(tmp_path / "run")]) == 1
+    assert main([*command.split(), "--run", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert f"gen-rec {needed}" in error
     assert "Traceback" not in error

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gen_rec.errors import DataError, MissingExtra
 from gen_rec.evaluation.result import Result, read_results
 from gen_rec.files import atomic_path
+from gen_rec.report.second_stage import embsum_tables, ranking_tables
 from gen_rec.report.tables import (
     beyond_table,
     data_tables,
@@ -43,11 +44,12 @@ def write_report(
     """Write ``report.html``, one page without a script and without an address outside itself.
 
     run:             the run folder; read are ``data/summary.json``, ``codes/report.json`` and ``report.png``,
-                     ``log.jsonl``, ``metrics.json`` (a list of results) and ``config.yaml``, each where it
-                     exists
+                     ``log.jsonl``, ``metrics.json`` (a list of results), ``rerank/report.json``, what EmbSum left in
+                     ``embsum/`` and ``config.yaml``, each where it exists
     recommendations: some users, each ``{"user_id": str, "history": [titles, oldest first], "target": title,
                      "lists": {method: [titles, best first]}, "hit": {method: rank of the target from 1, or
-                     None}}``; where a method has no ``hit``, the first title equal to the target is marked
+                     None}, "summary": what EmbSum writes of the user}``; the last two may be missing, and where a
+                     method has no ``hit``, the first title equal to the target is marked
     title:           heading of the page; the name of the run folder by default
     out:             where to write; ``<run>/report.html`` by default
     returns          the path of the page
@@ -64,6 +66,7 @@ def write_report(
         "data": _data(run),
         "codes": _codes(run),
         "training": _training(run),
+        "second": _second_stage(run),
         "metrics": _metrics(results),
         "users": [_user(user) for user in recommendations or []],
         "config": _text(run / "config.yaml"),
@@ -149,6 +152,13 @@ def _training(run: Path) -> dict[str, Any] | None:
     return {"picture": _picture(picture), "best": log.best(), "note": note}
 
 
+def _second_stage(run: Path) -> list[Any]:
+    """Tables of the last ranking and of EmbSum; none where a run has neither."""
+    ranking = _json(run / "rerank" / "report.json")
+    embsum = [_json(run / "embsum" / name) or {} for name in ("training.json", "states.json", "summaries_test.json")]
+    return (ranking_tables(ranking) if ranking else []) + embsum_tables(*embsum)
+
+
 def _metrics(results: Sequence[Result]) -> dict[str, Any] | None:
     if not results:
         return None
@@ -193,5 +203,6 @@ def _user(user: Mapping[str, Any]) -> dict[str, Any]:
         "history": list(user["history"]),
         "target": user["target"],
         "lists": lists,
+        "summary": user.get("summary") or "",
         "hit": any(shown["rank"] for shown in lists),
     }

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gen_rec.cli import engine_of, main, parse
+from gen_rec.cli import main, parse
+from gen_rec.commands import engine_of
 from gen_rec.config import Config
 from gen_rec.embeddings.store import load_embeddings
 from gen_rec.engine import Engine, Job, Partitions, Work

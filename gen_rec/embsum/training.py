@@ -1,0 +1,171 @@
+"""The training stage of EmbSum: what the run has, learnt by the same loop as the generative model."""
+
+import json
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+
+from gen_rec.config import Config, to_yaml
+from gen_rec.data.interactions import Dataset, Sequences
+from gen_rec.embsum.backbone import load_backbone
+from gen_rec.embsum.batches import Examples, Teacher, train_times
+from gen_rec.embsum.catalogue import check_clock, item_tokens
+from gen_rec.embsum.model import CONFIG_FILE, EmbSum
+from gen_rec.embsum.objective import EmbSumObjective
+from gen_rec.embsum.tokens import ItemTokens
+from gen_rec.embsum.validation import METHOD, Validation, compare_states
+from gen_rec.evaluation.result import Meter
+from gen_rec.files import write_json
+from gen_rec.run import Run
+from gen_rec.summaries.store import DECIDING
+from gen_rec.summaries.teacher import teacher
+from gen_rec.training.progress import Progress
+from gen_rec.training.stage import NOT_LEARNT_BY, make_accelerator
+from gen_rec.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+STAGE = "embsum"
+
+
+def model_folder(run: Run) -> Path:
+    """Where the best weights are."""
+    return run.embsum / "model"
+
+
+def run_train_embsum(config: Config, force: bool = False) -> bool:
+    """``train_embsum`` on the devices and processes that ``embsum.training`` and ``accelerate launch`` give."""
+    AcceleratorState._reset_state()  # a training before this one, in this process, may have had another precision
+    accelerator = make_accelerator(replace(config, training=config.embsum.training))
+    if accelerator.is_main_process:
+        Run(config.run).remember(to_yaml(config))
+    done = train_embsum(config, accelerator, force)
+    accelerator.end_training()
+    return done
+
+
+def train_embsum(config: Config, accelerator: Accelerator, force: bool = False) -> bool:
+    """Train the run's EmbSum, or go on with it. Returns whether there was anything to do.
+
+    The best weights, by validation, are in ``<run>/embsum/model`` as soon as there are any; beside it ``training.json``
+    (what it cost, what was cut) and ``states.json`` (which of the decoder's states ranks better).
+    raises Interrupted after a signal; the next call goes on.
+    """
+    run, settings = Run(config.run), config.embsum
+    key = stage_key(config, run, accelerator.num_processes)
+    folder = model_folder(run)
+    if not force and run.is_done(STAGE, key, [folder / CONFIG_FILE]):
+        logger.info("embsum: settings and inputs have not changed, skipped")
+        return False
+    dataset = Dataset.load(run.data)
+    check_clock(_clock(run), settings)
+    if accelerator.is_main_process:
+        run.begin(STAGE)
+    set_seed(config.seed)  # the same start on every process
+    model = EmbSum(settings, load_backbone(settings))
+    tokens = item_tokens(dataset, model)
+    sequences = dataset.train_sequences()
+    times = None if settings.session_gap_hours is None else train_times(dataset)
+    examples = Examples(
+        sequences, tokens, settings, model.words.tokenizer, _teacher(config, dataset, run), config.seed, times
+    )
+    counts = {
+        "weights": sum(p.numel() for p in model.parameters()),
+        "learnt_weights": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "users": len(examples),
+    }
+    logger.info(
+        "embsum: training on %d users, %.1f of %.1f million weights, %d process(es)",
+        len(examples), counts["learnt_weights"] / 1e6, counts["weights"] / 1e6, accelerator.num_processes,
+    )  # fmt: skip
+    training = settings.training
+    validation = None
+    if len(dataset.cases("valid")):
+        validation = Validation(accelerator, model, dataset, tokens, training.validation_users, config.evaluation)
+    else:
+        logger.warning("the data has no validation targets; the weights of the last epoch are kept")
+    select = f"{training.selection}/ndcg@10/{METHOD}"
+    trainer = Trainer(
+        accelerator, EmbSumObjective(model), examples, validation, select, lambda: model.save(folder),
+        (folder / CONFIG_FILE).is_file, training, config.seed, run.embsum, key,
+    )  # fmt: skip
+    with Meter() as meter:
+        progress = trainer.fit(fresh=force)
+    if accelerator.is_main_process:
+        counts |= {"epochs": progress.epoch, "steps": progress.step, "best_epoch": progress.best_epoch}
+        figures = {"best": {select: progress.best}} if validation else {}
+        write_json(
+            run.embsum / "training.json",
+            {
+                **counts, **figures, **_speed(run.embsum / "log.jsonl", progress, len(examples)),
+                "peak_rss_mb": round(meter.peak_rss_mb, 1), "truncated": truncation(tokens, sequences, times),
+            },
+        )  # fmt: skip
+    accelerator.wait_for_everyone()
+    if validation is not None:
+        validation.model = EmbSum.load(folder).to(accelerator.device)  # the best weights, not the last
+        states = compare_states(validation, select)
+        if accelerator.is_main_process:
+            write_json(run.embsum / "states.json", states)
+    if accelerator.is_main_process:
+        run.mark_done(STAGE, key)
+        logger.info(
+            "embsum: trained %d epochs, %.0f s; the model of epoch %d is in %s",
+            progress.epoch, progress.wall_s, progress.best_epoch, folder,
+        )  # fmt: skip
+    accelerator.wait_for_everyone()
+    return True
+
+
+def stage_key(config: Config, run: Run, n_processes: int) -> str:
+    """Hash of all that decides the weights. raises GenRecError where a stage before this one is missing."""
+    settings = asdict(config.embsum)
+    for name in NOT_LEARNT_BY:
+        settings["training"].pop(name)
+    inputs = [run.need(run.data / "interactions.parquet", "prepare"), run.data / "items.parquet"]
+    backbone = Path(config.embsum.backbone)
+    if backbone.is_dir():
+        inputs += backbone.iterdir()
+    wording: dict[str, Any] = {}
+    if config.embsum.summary_weight:
+        wording = {name: getattr(config.summaries, name) for name in DECIDING}
+        if config.summaries.backend != "template":
+            inputs.append(run.need(run.summaries / "train.parquet", "summarize --split train"))
+    return run.stage_key([settings, wording, config.seed, n_processes], inputs)
+
+
+def truncation(tokens: ItemTokens, sequences: Sequences, times: Any = None) -> dict[str, int]:
+    """What the limits cut of the catalogue and of the training histories, read once in full."""
+    fresh = replace(tokens, truncated={"items": tokens.truncated["items"], "sessions": 0, "histories": 0})
+    histories = fresh.histories(sequences, times)
+    n_sessions = len(histories.sessions.offsets) - 1
+    cut = {f"{name}_cut": count for name, count in fresh.truncated.items()}
+    return {"items": tokens.n_items, "sessions": n_sessions, "histories": len(sequences), **cut}
+
+
+def _teacher(config: Config, dataset: Dataset, run: Run) -> Teacher | None:
+    if not config.embsum.summary_weight:
+        return None
+    return teacher(config.summaries, dataset.items, run)
+
+
+def _clock(run: Run) -> str:
+    summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
+    return str(summary.get("clock", "unix"))
+
+
+def _speed(log: Path, progress: Progress, users: int) -> dict[str, float]:
+    """Seconds of the training and of its validations, and users a second without the latter."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    validations = sum(line.get("valid/seconds", 0.0) for line in lines)
+    learning = max(progress.wall_s - validations, 1e-9)
+    return {
+        "seconds": round(progress.wall_s, 1),
+        "validation_seconds": round(validations, 1),
+        "users_per_second": round(users * progress.epoch / learning, 1),
+    }

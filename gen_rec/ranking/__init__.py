@@ -1,0 +1,1 @@
+"""The last ranking: candidates, features of many kinds, a small learnt blend."""

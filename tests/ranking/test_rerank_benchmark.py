@@ -1,0 +1,47 @@
+"""The benchmark of the last ranking on a small run: its figures are those of the lists that the stage writes."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import rerank
+from gen_rec.config import Config
+from gen_rec.data.interactions import Dataset
+from gen_rec.evaluation import lists_to_arrays, read_ranked_lists, read_results, retrieval_metrics, target_ranks
+from gen_rec.inference import run_evaluate
+from gen_rec.ranking.config import RerankConfig
+from gen_rec.ranking.stage import run_rerank
+from gen_rec.run import Run
+
+
+def test_results_agree_with_the_stages(
+    trained: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    settings = RerankConfig(candidates=21, graph_candidates=6, rounds=5, folds=2, worth=False, embsum="off")
+    config = replace(trained[0], run=str(here), rerank=settings)
+    monkeypatch.setattr(rerank, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(rerank, "EVIDENCE", tmp_path / "evidence")
+    rerank.run(config, ["configs/shop.yaml"])
+    (file,) = (tmp_path / "results").iterdir()
+    found = {result["method"]: result["metrics"] for result in read_results(file)}
+    assert set(found) == {"eager-fused", "item-graph", "eager-reranked/no-embsum"}
+
+    run_rerank(config, "test", k=21)
+    dataset = Dataset.load(Run(here).data)
+    cases = dataset.cases("test")
+    lists = lists_to_arrays(read_ranked_lists(Run(here).reranked), dataset.user_ids[cases.user], dataset.item_ids, 21)
+    mine = retrieval_metrics(target_ranks(*lists, cases.target.astype(np.int64)))
+    assert found["eager-reranked/no-embsum"]["filtered"] == pytest.approx(mine)
+    fused = next(result for result in run_evaluate(config, "test") if result["method"] == "eager-fused")
+    for mode in ("raw", "filtered"):
+        assert found["eager-fused"][mode] == pytest.approx(fused["metrics"][mode])
+
+    evidence = json.loads((tmp_path / "evidence" / file.name).read_text())
+    gain = evidence["test"]["eager-reranked/no-embsum - eager-fused"]["filtered"]["ndcg@10"]["difference"]
+    assert gain == pytest.approx(mine["ndcg@10"] - found["eager-fused"]["filtered"]["ndcg@10"])
+    assert set(evidence["fits"]) == {"eager-reranked/no-embsum"}
