@@ -14,7 +14,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from gen_rec.cli import guarded, metrics_table, parse, values_of
+from gen_rec.cli import guarded, parse
+from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config, to_yaml
 from gen_rec.evaluation.result import Meter, write_result
 from gen_rec.files import atomic_path, write_json
