@@ -1,7 +1,6 @@
 """Poly-embeddings on disk: equal to those of the model, whoever computed them and however often they were stopped."""
 
 import pickle
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,15 +187,3 @@ def test_half_precision_changes_little() -> None:
     told = compare_rankings(full, half, items, items[:, 0])
     assert told["same_top@10"] > 0.98
     assert abs(told["ndcg@10_change"]) < 0.01
-
-
-def test_fifty_candidates_in_two_milliseconds() -> None:
-    """At the size of the packaged backbone, on one core; the quickest of some, since other work may share it."""
-    pairs = EncodedPairs(torch.randn(10, 8, 384), EncodedItems(torch.randn(300, 4, 384), random_score(384)))
-    row, items = np.array([3]), np.arange(50)[None]
-    took = []
-    for _ in range(30):
-        start = time.perf_counter()
-        pairs.scores(row, items)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.002

@@ -1,0 +1,97 @@
+"""EmbSum alone on a set: prepare, train, rank the whole catalogue for the test split; for its ablations.
+
+    python benchmarks/accuracy/embsum_alone.py --config configs/goodreads.yaml --config configs/minilm.yaml \
+        [--config configs/ablations/embsum-no-grouping.yaml] [--seed 1] --run RUN
+
+takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
+``benchmarks/accuracy/results/<set>-embsum-<names of the configs>-seed<seed>.json``. The method is ``embsum``; an overlay
+of ``configs/ablations`` adds its name, as in ``embsum/no-grouping``. The backbone stands where the text encoder does.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gen_rec.cli import guarded, parse
+from gen_rec.commands import metrics_table, values_of
+from gen_rec.config import Config
+from gen_rec.data.interactions import Dataset
+from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, item_tokens, rank_catalogue
+from gen_rec.embsum.encode import in_bfloat16, products
+from gen_rec.embsum.model import EmbSum
+from gen_rec.embsum.training import model_folder, run_train_embsum
+from gen_rec.embsum.validation import METHOD
+from gen_rec.evaluation.evaluator import Evaluation, Evaluator
+from gen_rec.evaluation.metrics import CUTS
+from gen_rec.evaluation.result import Meter, make_results, write_result
+from gen_rec.files import write_json
+from gen_rec.inference import device_of, settings_of
+from gen_rec.retrieval import take
+from gen_rec.run import Run
+from gen_rec.stages import run_prepare
+
+RESULTS = Path(__file__).parent / "results"
+PREFIX = "embsum-"
+COST_FILE = "embsum_cost.json"
+
+
+def evaluate(config: Config, dataset: Dataset) -> Evaluation:
+    """The whole catalogue ranked for every test case, raw and filtered."""
+    model = EmbSum.load(model_folder(Run(config.run))).to(device_of(config))
+    cases = dataset.cases("test")
+    rows, tokens = np.arange(len(cases)), item_tokens(dataset, model)
+    with torch.no_grad(), products(in_bfloat16(config), device_of(config)):
+        items = torch.cat(list(encode_items(model, tokens, np.arange(dataset.n_items))))
+        users = torch.cat(list(encode_cases(model, tokens, cases, rows, gap_times(dataset, cases, model.config))))
+    histories = take(cases, rows)
+    seen = histories.last(max(1, int(histories.lengths.max())))[0]
+    raw, filtered = (rank_catalogue(model.score, users, items, max(CUTS) + 1, some) for some in (None, seen))
+    evaluator = Evaluator(cases, dataset.train_counts(), config.evaluation)
+    evaluator.add(rows, {METHOD: raw}, {METHOD: filtered})
+    return evaluator.finish()
+
+
+def run(config: Config, names: list[str]) -> None:
+    """Train and evaluate, and write the result. names: the config files, the first and its overlays"""
+    place = Run(config.run)
+    with Meter() as meter:
+        run_prepare(config)
+        trained = run_train_embsum(config)
+        dataset = Dataset.load(place.data)
+        evaluation = evaluate(config, dataset)
+    cost = {
+        "wall_s": round(meter.wall_s, 1),
+        "cpu_s": round(meter.cpu_s, 1),
+        "peak_rss_mb": round(meter.peak_rss_mb, 1),
+    }
+    if trained:  # else the training's cost is that of an earlier call
+        write_json(place.folder / COST_FILE, cost)
+    else:
+        cost = json.loads((place.folder / COST_FILE).read_text(encoding="utf-8"))
+    summary = json.loads((place.data / "summary.json").read_text(encoding="utf-8"))
+    results = make_results(
+        evaluation,
+        set=str(summary["set"]),
+        seed=config.seed,
+        split="test",
+        config=" + ".join(names),
+        settings=settings_of(config),
+        text_encoder=config.embsum.backbone.removeprefix("packaged:").split("/")[-1],
+        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
+        meter=meter,
+    )
+    stems = [Path(name).stem for name in names]
+    ablation = [stem.removeprefix(PREFIX) for stem in stems if stem.startswith(PREFIX)]
+    for result in results:
+        result.update(cost, method="/".join([result["method"], *ablation]))
+    print(metrics_table(results))
+    print(write_result(RESULTS / f"{summary['set']}-embsum-{'+'.join(stems)}-seed{config.seed}.json", results))
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    config, _ = parse("train", arguments)
+    sys.exit(guarded(lambda: run(config, values_of("--config", arguments))))
