@@ -19,8 +19,11 @@ BASE = CONFIGS / "beauty.yaml"
 ENCODER = CONFIGS / "minilm.yaml"
 MAIN = sorted(set(CONFIGS.glob("*.yaml")) - {ENCODER})
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
-ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
-RUNS = [DEMO_CONFIG, *MAIN, *PAPER, *ABLATIONS]
+BASE_OF = dict.fromkeys((CONFIGS / "ablations").glob("*.yaml"), BASE)
+EMBSUM_BASE = CONFIGS / "embsum" / "goodreads.yaml"
+BASE_OF |= {path: EMBSUM_BASE for path in EMBSUM_BASE.parent.glob("*.yaml") if path != EMBSUM_BASE}
+ABLATIONS = sorted(BASE_OF)
+RUNS = [DEMO_CONFIG, *MAIN, *PAPER, EMBSUM_BASE, *ABLATIONS]
 EVERY = [*RUNS, ENCODER]
 
 # items: table 1 of S3-Rec (arXiv 2008.07873)
@@ -31,8 +34,9 @@ MACHINE_PATH = re.compile(r"""(^|[\s"'=:\[,])(/\w|~|\$|\.\./|[A-Za-z]:[\\/])""")
 
 
 def load(path: Path) -> Config:
-    """The config as the command line reads it; an overlay lies over the base."""
-    files = [BASE, path] if path in (*ABLATIONS, ENCODER) else [path]
+    """The config as the command line reads it; an overlay lies over its base."""
+    base = BASE if path == ENCODER else BASE_OF.get(path)
+    files = [path] if base is None else [base, path]
     return parse_config([word for file in files for word in ("--config", str(file))])
 
 
@@ -53,7 +57,7 @@ def test_says_what_it_writes_and_nothing_of_a_machine(path):
     written = flat(yaml.safe_load(path.read_text(encoding="utf-8")))
     config = load(path)
     assert written.items() <= flat(as_dict(config)).items()  # every key is known, and no value was changed
-    assert config.data.set in {*ITEMS, "movielens-demo"}
+    assert config.data.set in {*ITEMS, "movielens-demo", "goodreads"}
     assert config.data.root is None
     assert config.data.table.interactions is None
     assert re.fullmatch(r"runs/[\w-]+", config.run)
@@ -114,18 +118,22 @@ def test_the_articles_settings_do_not_depend_on_the_set():
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name_of)
 def test_an_ablation_changes_what_it_names_and_nothing_else(path):
-    before, after = (flat(as_dict(load(each))) for each in (BASE, path))
+    before, after = (flat(as_dict(load(each))) for each in (BASE_OF[path], path))
     named = set(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
     changed = {name for name in after if after[name] != before[name]}
     assert "run" in changed
-    assert changed - {"run"}, f"{path} no longer differs from {BASE}"
+    assert changed - {"run"}, f"{path} no longer differs from {BASE_OF[path]}"
     assert changed <= named
 
 
 def test_the_other_encoder_changes_that_and_nothing_else():
     before, after = (flat(as_dict(load(each))) for each in (BASE, ENCODER))
     changed = {name: after[name] for name in after if after[name] != before[name]}
-    assert changed == {"embeddings.semantic.model": "packaged:all-MiniLM-L6-v2"}
+    assert changed == {
+        "embeddings.semantic.model": "packaged:all-MiniLM-L6-v2",
+        "embsum.backbone": "packaged:all-MiniLM-L6-v2",
+        "embsum.decoder_layers": 1,
+    }
 
 
 @pytest.mark.real_data

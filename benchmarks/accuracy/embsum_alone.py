@@ -1,11 +1,12 @@
 """EmbSum alone on a set: prepare, train, rank the whole catalogue for the test split; for its ablations.
 
-    python benchmarks/accuracy/embsum_alone.py --config configs/goodreads.yaml --config configs/minilm.yaml \
-        [--config configs/ablations/embsum-no-grouping.yaml] [--seed 1] --run RUN
+    python -m benchmarks.accuracy.embsum_alone --config configs/embsum/goodreads.yaml --config configs/minilm.yaml \
+        [--config configs/embsum/no-grouping.yaml] [--seed 1] [--run RUN]
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
-``benchmarks/accuracy/results/<set>-embsum-<names of the configs>-seed<seed>.json``. The method is ``embsum``; an overlay
-of ``configs/ablations`` adds its name, as in ``embsum/no-grouping``. The backbone stands where the text encoder does.
+``benchmarks/accuracy/results/<set>-embsum-<names of the configs>-seed<seed>.json``. The method is ``embsum``; an
+overlay of ``configs/embsum`` adds its name, as in ``embsum/no-grouping``. The backbone stands where the text encoder
+does. An interrupted run adds up what its parts took.
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.accuracy.run import add_cost
 from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config
@@ -27,15 +29,12 @@ from gen_rec.embsum.validation import METHOD
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
 from gen_rec.evaluation.result import Meter, make_results, write_result
-from gen_rec.files import write_json
 from gen_rec.inference import device_of, settings_of
 from gen_rec.retrieval import take
 from gen_rec.run import Run
 from gen_rec.stages import run_prepare
 
 RESULTS = Path(__file__).parent / "results"
-PREFIX = "embsum-"
-COST_FILE = "embsum_cost.json"
 
 
 def evaluate(config: Config, dataset: Dataset) -> Evaluation:
@@ -59,18 +58,10 @@ def run(config: Config, names: list[str]) -> None:
     place = Run(config.run)
     with Meter() as meter:
         run_prepare(config)
-        trained = run_train_embsum(config)
+        run_train_embsum(config)
         dataset = Dataset.load(place.data)
         evaluation = evaluate(config, dataset)
-    cost = {
-        "wall_s": round(meter.wall_s, 1),
-        "cpu_s": round(meter.cpu_s, 1),
-        "peak_rss_mb": round(meter.peak_rss_mb, 1),
-    }
-    if trained:  # else the training's cost is that of an earlier call
-        write_json(place.folder / COST_FILE, cost)
-    else:
-        cost = json.loads((place.folder / COST_FILE).read_text(encoding="utf-8"))
+    cost = add_cost(place.folder / "embsum_cost.json", meter)
     summary = json.loads((place.data / "summary.json").read_text(encoding="utf-8"))
     results = make_results(
         evaluation,
@@ -83,12 +74,16 @@ def run(config: Config, names: list[str]) -> None:
         ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
         meter=meter,
     )
-    stems = [Path(name).stem for name in names]
-    ablation = [stem.removeprefix(PREFIX) for stem in stems if stem.startswith(PREFIX)]
+    ablation = [Path(name).stem for name in names[1:] if Path(name).parent.name == "embsum"]
     for result in results:
         result.update(cost, method="/".join([result["method"], *ablation]))
     print(metrics_table(results))
-    print(write_result(RESULTS / f"{summary['set']}-embsum-{'+'.join(stems)}-seed{config.seed}.json", results))
+    print(
+        write_result(
+            RESULTS / f"{summary['set']}-embsum-{'+'.join(Path(name).stem for name in names)}-seed{config.seed}.json",
+            results,
+        )
+    )
 
 
 if __name__ == "__main__":
