@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/gen-rec demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Every figure of benchmarks/speed, about an hour on two cores that do nothing else; ROWS="4 7" measures some of them.
 bench-speed: $(INSTALLED)

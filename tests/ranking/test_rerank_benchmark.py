@@ -29,7 +29,7 @@ def test_results_agree_with_the_stages(
     rerank.run(config, ["configs/shop.yaml"])
     (file,) = (tmp_path / "results").iterdir()
     found = {result["method"]: result["metrics"] for result in read_results(file)}
-    assert set(found) == {"eager-fused", "item-graph", "eager-reranked/no-embsum"}
+    assert set(found) == {"item-graph", "eager-reranked/no-embsum"}  # the search's own result is another file's
 
     run_rerank(config, "test", k=21)
     dataset = Dataset.load(Run(here).data)
@@ -38,10 +38,8 @@ def test_results_agree_with_the_stages(
     mine = retrieval_metrics(target_ranks(*lists, cases.target.astype(np.int64)))
     assert found["eager-reranked/no-embsum"]["filtered"] == pytest.approx(mine)
     fused = next(result for result in run_evaluate(config, "test") if result["method"] == "eager-fused")
-    for mode in ("raw", "filtered"):
-        assert found["eager-fused"][mode] == pytest.approx(fused["metrics"][mode])
 
     evidence = json.loads((tmp_path / "evidence" / file.name).read_text())
     gain = evidence["test"]["eager-reranked/no-embsum - eager-fused"]["filtered"]["ndcg@10"]["difference"]
-    assert gain == pytest.approx(mine["ndcg@10"] - found["eager-fused"]["filtered"]["ndcg@10"])
+    assert gain == pytest.approx(mine["ndcg@10"] - fused["metrics"]["filtered"]["ndcg@10"])
     assert set(evidence["fits"]) == {"eager-reranked/no-embsum"}
