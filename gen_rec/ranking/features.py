@@ -8,7 +8,7 @@
 | text_last, text_max | cosine with the last item's text, with the nearest other item's | the same |
 | popularity | log(1 + interactions in training) | never |
 | recency | log(1 + days from its last interaction in training to the end of training) | never trained, no real clock |
-| embsum | EmbSum's score | users that were not encoded |
+| embsum | EmbSum's score; of an item of the history, the mean of the list's others | users that were not encoded |
 """
 
 from collections.abc import Mapping

@@ -95,7 +95,7 @@ class Gatherer:
         scores["graph"] = np.take_along_axis(graph, picked, 1)
         scores["graph_last"] = np.take_along_axis(graph_last, picked, 1)
         if self.embsum is not None:
-            scores["embsum"] = self.embsum(some, candidates.items)
+            scores["embsum"] = neutral_where_seen(self.embsum(some, candidates.items), candidates)
         values = feature_table(self.names, candidates.items, self.facts, some, self.config.text_decay, scores)
         return Pool(places, candidates, values, before[0], before[1])
 
@@ -150,6 +150,17 @@ class Gatherer:
                 scores = whole[name].gather(1, wanted.clamp(min=0)).masked_fill(wanted < 0, -torch.inf)
             found[name] = scores.float().cpu().numpy()
         return found
+
+
+def neutral_where_seen(scores: Floats, candidates: Candidates) -> Floats:
+    """Scores (rows, c) in which items of the history have the mean of the list's other items.
+
+    EmbSum learns from what comes next and never has an item of the history for or against it; the history's own texts
+    would give such an item a score that no other can reach.
+    """
+    unseen = candidates.unseen
+    others = np.where(unseen, scores, 0.0).sum(1, keepdims=True) / np.maximum(1, unseen.sum(1, keepdims=True))
+    return np.where(candidates.seen & candidates.real, others, scores).astype(np.float32)
 
 
 def _best(found: Rankings) -> RankedLists:

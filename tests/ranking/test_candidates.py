@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gen_rec.data.interactions import Sequences, offsets_of
 from gen_rec.ranking.candidates import gather_candidates, graph_candidates, union
+from gen_rec.ranking.pool import neutral_where_seen
 
 
 def sequences(histories: list[list[int]]) -> Sequences:
@@ -50,3 +51,12 @@ def test_neighbours_are_the_best_with_and_without_the_history() -> None:
     raw, filtered = graph_candidates(np.zeros((1, 4), dtype=np.float32), sequences([[1]]), 9)
     assert (raw < 0).all()
     assert (filtered < 0).all()
+
+
+def test_scores_of_the_history_are_neutral() -> None:
+    candidates = gather_candidates(
+        sequences([[3, 1], [], [0, 1]]), [np.array([[1, 2, 3, 5], [5, 7, -1, -1], [0, 1, -1, -1]])]
+    )
+    scores = np.array([[9.0, 1.0, 8.0, 2.0], [4.0, 5.0, -np.inf, -np.inf], [3.0, 6.0, -np.inf, -np.inf]], np.float32)
+    found = neutral_where_seen(scores, candidates)
+    assert found.tolist() == [[1.5, 1.0, 1.5, 2.0], [4.0, 5.0, -np.inf, -np.inf], [0.0, 0.0, -np.inf, -np.inf]]
