@@ -4,8 +4,8 @@
 |---|---|---|
 | behavior, semantic | the stream's log-probability | never |
 | graph, graph_last | log(1 + 1000 s), s the graph's score from the history, from its last item | never (0: no edge) |
-| text_mean | cosine of the candidate's text with the decayed mean of the history's | empty history |
-| text_last, text_max | cosine with the last item's text, with the nearest other item's | the same |
+| text_mean | cosine of the candidate's text with the decayed mean of the other history items' | no other item |
+| text_last, text_max | cosine with the last other item's text, with the nearest other item's | no other item |
 | popularity | log(1 + interactions in training) | never |
 | recency | log(1 + days from its last interaction in training to the end of training) | never trained, no real clock |
 | embsum | EmbSum's score; of an item of the history, the mean of the list's others | users that were not encoded |
@@ -126,8 +126,8 @@ def text_features(text: Floats, items: NDArray[np.int64], histories: Sequences, 
 
     text:    (n_items, d) unit vectors
     items:   (rows, c) int64, -1 for nothing
-    returns  ``text_mean``, ``text_last`` and ``text_max``, each (rows, c), NaN for an empty history. An item of the
-             history is not compared with itself in ``text_max``, and has NaN there when nothing else is left.
+    returns  ``text_mean``, ``text_last`` and ``text_max``, each (rows, c). An item of the history is compared with the
+             others only; NaN where there is none.
     """
     longest = max(1, min(TEXT_ITEMS, int(histories.lengths.max(initial=0))))
     history, lengths = histories.last(longest)  # (rows, t)
@@ -142,13 +142,16 @@ def text_features(text: Floats, items: NDArray[np.int64], histories: Sequences, 
         cosine = table[own.clamp(min=0)] @ vectors.transpose(1, 2)  # (b, c, t)
         age = n[:, None] - 1 - torch.arange(longest)  # (b, t), negative after the end
         weight = torch.where(age >= 0, decay ** age.clamp(min=0).float(), 0.0)
-        length = torch.einsum("bt,btd->bd", weight, vectors).norm(dim=1)  # of the mean, not yet a unit vector
-        mean = torch.einsum("bct,bt->bc", cosine, weight) / length[:, None].clamp(min=1e-6)
-        newest = (n - 1).clamp(min=0)[:, None, None].expand(-1, own.shape[1], 1)
-        hidden = (age < 0)[:, None] | (own[:, :, None] == past[:, None])
-        nearest = cosine.masked_fill(hidden, -torch.inf).amax(2)
-        empty = (n == 0)[:, None]
-        found["text_mean"][some] = mean.masked_fill(empty, torch.nan).numpy()
-        found["text_last"][some] = cosine.gather(2, newest)[..., 0].masked_fill(empty, torch.nan).numpy()
-        found["text_max"][some] = nearest.masked_fill(nearest == -torch.inf, torch.nan).numpy()
+        other = (age >= 0)[:, None] & (own[:, :, None] != past[:, None])  # (b, c, t)
+        # The sum of all weighted texts, less the candidate's own w x: its product with x, and its squared length
+        whole = torch.einsum("bt,btd->bd", weight, vectors).square().sum(1, keepdim=True)  # (b, 1)
+        along = torch.einsum("bct,bt->bc", cosine, weight)
+        mine = (weight[:, None] * ~other).sum(2)
+        length = (whole - 2 * mine * along + mine.square()).clamp(min=1e-12).sqrt()
+        newest = torch.where(other, torch.arange(longest), -1).amax(2, keepdim=True)  # (b, c, 1)
+        alone = newest[..., 0] < 0
+        last = cosine.gather(2, newest.clamp(min=0))[..., 0]
+        nearest = cosine.masked_fill(~other, -torch.inf).amax(2)
+        for name, values in (("text_mean", (along - mine) / length), ("text_last", last), ("text_max", nearest)):
+            found[name][some] = values.masked_fill(alone, torch.nan).numpy()
     return found

@@ -40,20 +40,18 @@ def test_texts_are_compared_as_the_formulas_say(gathered: int, monkeypatch: pyte
         for column, item in enumerate(ITEMS[row]):
             if item < 0:
                 continue
-            if not history:
+            aged = [(0.6**age, h) for age, h in enumerate(reversed(history)) if h != item]  # newest first
+            if not aged:
                 assert all(np.isnan(found[name][row, column]) for name in found)
                 continue
-            weights = [0.6**age for age in range(len(history))][::-1]
-            mean = sum(w * text[h] for w, h in zip(weights, history, strict=True))
-            assert found["text_mean"][row, column] == pytest.approx(
-                text[item] @ mean / np.linalg.norm(mean), abs=TOLERANCE
-            )
-            assert found["text_last"][row, column] == pytest.approx(text[item] @ text[history[-1]], abs=TOLERANCE)
-            others = [text[item] @ text[h] for h in history if h != item]
-            if others:
-                assert found["text_max"][row, column] == pytest.approx(max(others), abs=TOLERANCE)
-            else:
-                assert np.isnan(found["text_max"][row, column])
+            mean = sum(w * text[h] for w, h in aged)
+            expected = {
+                "text_mean": text[item] @ mean / np.linalg.norm(mean),
+                "text_last": text[item] @ text[aged[0][1]],
+                "text_max": max(text[item] @ text[h] for _, h in aged),
+            }
+            for name, value in expected.items():
+                assert found[name][row, column] == pytest.approx(value, abs=TOLERANCE), name
 
 
 def test_only_the_most_recent_texts_of_a_long_history_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
