@@ -13,6 +13,7 @@ import polars as pl
 from gen_rec.data import columns as c
 from gen_rec.data.interactions import Sequences
 from gen_rec.errors import GenRecError
+from gen_rec.files import content_hash
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.retrieval import SearchConfig
 from gen_rec.run import Run
@@ -34,17 +35,25 @@ class Places:
     embsum:    folder of EmbSum
     encoded:   folder with the catalogue encoded by it
     catalogue: the items with all that is known of them
+    weights:   of the run's model, which the ranking must have been fitted on; None where both were saved together
     """
 
     ranking: Path
     embsum: Path
     encoded: Path
     catalogue: Path
+    weights: Path | None = None
 
     @classmethod
     def of_run(cls, folder: str | Path) -> "Places":
         run = Run(folder)
-        return cls(run.rerank, run.embsum / "model", run.embsum / "encoded", run.data / "items.parquet")
+        return cls(
+            run.rerank,
+            run.embsum / "model",
+            run.embsum / "encoded",
+            run.data / "items.parquet",
+            run.model / "model.safetensors",
+        )
 
     @classmethod
     def of_model(cls, folder: Path) -> "Places":
@@ -57,6 +66,8 @@ class Places:
         theirs = Places.of_model(folder)
         for field in fields(self):
             source, target = getattr(self, field.name), getattr(theirs, field.name)
+            if target is None:  # the weights, which the recommender saves itself
+                continue
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("users_*", ".*", "*.parts"))
             elif source.is_file() and (self.ranking.is_dir() or self.embsum.is_dir()):
@@ -91,7 +102,13 @@ class SecondStage:
         assert self.places is not None
         from gen_rec.ranking.reranker import Reranker
 
-        return Reranker.load(self.places.ranking)
+        reranker, weights = Reranker.load(self.places.ranking), self.places.weights
+        if weights is not None and reranker.model and reranker.model != content_hash(weights):
+            raise GenRecError(
+                f"{self.places.ranking} was fitted on another model than {weights.parent} holds now; fit it again: "
+                f"gen-rec rerank --run {self.places.ranking.parent}"
+            )
+        return reranker
 
     @cached_property
     def embsum(self) -> "OnlineEmbSum | None":

@@ -47,12 +47,14 @@ class Reranker:
     blend:  the score
     graph:  gives candidates and a feature
     facts:  what is known of the items
+    model:  hash of the weights whose lists it was fitted on, "" where nobody said
     """
 
     config: RerankConfig
     blend: Blend
     graph: ItemGraph
     facts: ItemFacts
+    model: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -119,7 +121,7 @@ class Reranker:
 
     def save(self, folder: Path) -> None:
         """Write everything but the model and EmbSum into an existing folder."""
-        write_json(folder / CONFIG_FILE, {"format": FORMAT, "rerank": asdict(self.config)})
+        write_json(folder / CONFIG_FILE, {"format": FORMAT, "model": self.model, "rerank": asdict(self.config)})
         self.graph.save(folder / GRAPH_FILE)
         self.facts.save(folder / ITEMS_FILE)
         self.blend.save(folder)
@@ -133,8 +135,9 @@ class Reranker:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["format"] != FORMAT:
                 raise ValueError(f"format {stored['format']}, this gen_rec reads {FORMAT}")
-            values = stored["rerank"]
+            values, model = stored["rerank"], str(stored.get("model", ""))
             config = RerankConfig(**{**values, "graph": GraphConfig(**values["graph"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GenRecError(f"{path}: not a last ranking ({error}); make it again: gen-rec rerank") from error
-        return cls(config, Blend.load(folder), ItemGraph.load(folder / GRAPH_FILE), ItemFacts.load(folder / ITEMS_FILE))
+        graph, facts = ItemGraph.load(folder / GRAPH_FILE), ItemFacts.load(folder / ITEMS_FILE)
+        return cls(config, Blend.load(folder), graph, facts, model)

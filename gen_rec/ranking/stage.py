@@ -21,7 +21,7 @@ from gen_rec.embeddings.store import load_embeddings
 from gen_rec.errors import DataError, GenRecError
 from gen_rec.evaluation.lists import lists_to_arrays, read_ranked_lists
 from gen_rec.evaluation.result import Meter
-from gen_rec.files import replace_folder, write_json
+from gen_rec.files import content_hash, replace_folder, write_json
 from gen_rec.inference import load_with_data
 from gen_rec.ranking.features import Floats, ItemFacts
 from gen_rec.ranking.fitting import fit_blend, gather_lesson
@@ -29,7 +29,7 @@ from gen_rec.ranking.item_graph import ItemGraph
 from gen_rec.ranking.lists import write_lists
 from gen_rec.ranking.pool import Gatherer, PairScorer
 from gen_rec.ranking.reranker import CONFIG_FILE, Reranked, Reranker
-from gen_rec.recommender import Recommender
+from gen_rec.recommender import WEIGHTS_FILE, Recommender
 from gen_rec.run import Run
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def _fit(
     report["left_out"] = missing
     report["settings"] = asdict(settings)
     report["seconds"] = {name: round(value, 2) for name, value in {**seconds, **fit_seconds}.items()}
-    return Reranker(settings, blend, graph, facts), report
+    return Reranker(settings, blend, graph, facts, content_hash(run.model / WEIGHTS_FILE)), report
 
 
 def item_facts(run: Run, dataset: Dataset) -> ItemFacts:

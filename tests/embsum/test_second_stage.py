@@ -112,6 +112,16 @@ def test_saved_and_loaded(reranked_run: Path, tmp_path: Path) -> None:
     }
 
 
+def test_a_ranking_of_another_model_is_refused(reranked_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(reranked_run, tmp_path / "run"))
+    recommender = Recommender.from_pretrained(run)
+    with torch.no_grad():
+        next(recommender.model.parameters()).add_(0.1)
+    recommender.save(run / "model")  # as a later training would
+    with pytest.raises(GenRecError, match=r"was fitted on another model than .*model holds now"):
+        Recommender.from_pretrained(run).recommend(HISTORIES, rerank=True)
+
+
 def test_without_a_second_stage(trained: tuple[Config, Path], tmp_path: Path) -> None:
     recommender = Recommender.from_pretrained(trained[1])
     with pytest.raises(GenRecError, match="has no last ranking; fit one with gen-rec rerank"):
