@@ -23,8 +23,9 @@ from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, item_tokens, rank_catalogue
 from gen_rec.embsum.encode import in_bfloat16, products
+from gen_rec.embsum.fitting import model_folder
 from gen_rec.embsum.model import EmbSum
-from gen_rec.embsum.training import model_folder, run_train_embsum
+from gen_rec.embsum.training import run_train_embsum
 from gen_rec.embsum.validation import METHOD
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS

@@ -15,27 +15,17 @@ from gen_rec.data.interactions import Dataset, Sequences
 from gen_rec.embsum.backbone import load_backbone
 from gen_rec.embsum.batches import Examples, Teacher, train_times
 from gen_rec.embsum.catalogue import check_clock, item_tokens
+from gen_rec.embsum.fitting import STAGE, fit_embsum, model_folder
 from gen_rec.embsum.model import CONFIG_FILE, EmbSum
-from gen_rec.embsum.objective import EmbSumObjective
 from gen_rec.embsum.tokens import ItemTokens
 from gen_rec.embsum.validation import METHOD, Validation, compare_states
-from gen_rec.evaluation.result import Meter
 from gen_rec.files import write_json
 from gen_rec.run import Run
 from gen_rec.summaries.store import DECIDING
 from gen_rec.summaries.teacher import teacher
-from gen_rec.training.progress import Progress
 from gen_rec.training.stage import NOT_LEARNT_BY, make_accelerator
-from gen_rec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-STAGE = "embsum"
-
-
-def model_folder(run: Run) -> Path:
-    """Where the best weights are."""
-    return run.embsum / "model"
 
 
 def run_train_embsum(config: Config, force: bool = False) -> bool:
@@ -74,39 +64,15 @@ def train_embsum(config: Config, accelerator: Accelerator, force: bool = False) 
     examples = Examples(
         sequences, tokens, settings, model.words.tokenizer, _teacher(config, dataset, run), config.seed, times
     )
-    counts = {
-        "weights": sum(p.numel() for p in model.parameters()),
-        "learnt_weights": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "users": len(examples),
-    }
-    logger.info(
-        "embsum: training on %d users, %.1f of %.1f million weights, %d process(es)",
-        len(examples), counts["learnt_weights"] / 1e6, counts["weights"] / 1e6, accelerator.num_processes,
-    )  # fmt: skip
-    training = settings.training
     validation = None
     if len(dataset.cases("valid")):
-        validation = Validation(accelerator, model, dataset, tokens, training.validation_users, config.evaluation)
-    else:
-        logger.warning("the data has no validation targets; the weights of the last epoch are kept")
-    select = f"{training.selection}/ndcg@10/{METHOD}"
-    trainer = Trainer(
-        accelerator, EmbSumObjective(model), examples, validation, select, lambda: model.save(folder),
-        (folder / CONFIG_FILE).is_file, training, config.seed, run.embsum, key,
+        users = settings.training.validation_users
+        validation = Validation(accelerator, model, dataset, tokens, users, config.evaluation)
+    select = f"{settings.training.selection}/ndcg@10/{METHOD}"
+    fit_embsum(
+        accelerator, model, examples, validation, select, config.seed, run, key, "users",
+        lambda: {"truncated": truncation(tokens, sequences, times)}, force,
     )  # fmt: skip
-    with Meter() as meter:
-        progress = trainer.fit(fresh=force)
-    if accelerator.is_main_process:
-        counts |= {"epochs": progress.epoch, "steps": progress.step, "best_epoch": progress.best_epoch}
-        figures = {"best": {select: progress.best}} if validation else {}
-        write_json(
-            run.embsum / "training.json",
-            {
-                **counts, **figures, **_speed(run.embsum / "log.jsonl", progress, len(examples)),
-                "peak_rss_mb": round(meter.peak_rss_mb, 1), "truncated": truncation(tokens, sequences, times),
-            },
-        )  # fmt: skip
-    accelerator.wait_for_everyone()
     if validation is not None:
         validation.model = EmbSum.load(folder).to(accelerator.device)  # the best weights, not the last
         states = compare_states(validation, select)
@@ -114,10 +80,6 @@ def train_embsum(config: Config, accelerator: Accelerator, force: bool = False) 
             write_json(run.embsum / "states.json", states)
     if accelerator.is_main_process:
         run.mark_done(STAGE, key)
-        logger.info(
-            "embsum: trained %d epochs, %.0f s; the model of epoch %d is in %s",
-            progress.epoch, progress.wall_s, progress.best_epoch, folder,
-        )  # fmt: skip
     accelerator.wait_for_everyone()
     return True
 
@@ -157,15 +119,3 @@ def _teacher(config: Config, dataset: Dataset, run: Run) -> Teacher | None:
 def _clock(run: Run) -> str:
     summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
     return str(summary.get("clock", "unix"))
-
-
-def _speed(log: Path, progress: Progress, users: int) -> dict[str, float]:
-    """Seconds of the training and of its validations, and users a second without the latter."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    validations = sum(line.get("valid/seconds", 0.0) for line in lines)
-    learning = max(progress.wall_s - validations, 1e-9)
-    return {
-        "seconds": round(progress.wall_s, 1),
-        "validation_seconds": round(validations, 1),
-        "users_per_second": round(users * progress.epoch / learning, 1),
-    }

@@ -1,6 +1,5 @@
 """EmbSum alone on impression data: learnt by the same loop as the generative model, kept by its validation AUC."""
 
-import json
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,13 +13,11 @@ from gen_rec.config import Config
 from gen_rec.embsum.backbone import load_backbone
 from gen_rec.embsum.batches import Teacher
 from gen_rec.embsum.catalogue import check_clock
+from gen_rec.embsum.fitting import STAGE, fit_embsum, model_folder
 from gen_rec.embsum.model import CONFIG_FILE, EmbSum
-from gen_rec.embsum.objective import EmbSumObjective
 from gen_rec.embsum.tokens import ItemTokens
-from gen_rec.embsum.training import STAGE, model_folder
 from gen_rec.errors import GenRecError
-from gen_rec.evaluation.result import Meter
-from gen_rec.files import content_hash, write_json
+from gen_rec.files import content_hash
 from gen_rec.impressions.config import ImpressionConfig
 from gen_rec.impressions.examples import ImpressionExamples
 from gen_rec.impressions.scoring import SELECT, ImpressionValidation
@@ -29,7 +26,6 @@ from gen_rec.impressions.table import ImpressionData
 from gen_rec.retrieval import take
 from gen_rec.run import Run
 from gen_rec.training.stage import NOT_LEARNT_BY
-from gen_rec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -81,49 +77,22 @@ def learn(
     tokens = item_tokens(data, model)
     train = data.splits["train"]
     examples = ImpressionExamples(train, tokens, settings, model.words.tokenizer, writer, config.seed)
-    counts = {
-        "weights": sum(p.numel() for p in model.parameters()),
-        "learnt_weights": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "clicks": len(examples),
-        "clicks_left_out": int((train.labels == 1).sum()) - len(examples),
-    }
-    logger.info(
-        "embsum: training on %d clicks, %.1f of %.1f million weights, %d process(es)",
-        len(examples), counts["learnt_weights"] / 1e6, counts["weights"] / 1e6, accelerator.num_processes,
-    )  # fmt: skip
-    training = embsum.training
     validation = None
     if "valid" in data.splits:
-        found = ImpressionValidation(accelerator, model, tokens, data.splits["valid"], training.validation_users)
+        users = embsum.training.validation_users
+        found = ImpressionValidation(accelerator, model, tokens, data.splits["valid"], users)
         validation = found if found.n_impressions else None
-    if validation is None:
-        logger.warning("there are no validation impressions with labels; the weights of the last epoch are kept")
-    folder = model_folder(run)
-    trainer = Trainer(
-        accelerator, EmbSumObjective(model), examples, validation, SELECT, lambda: model.save(folder),
-        (folder / CONFIG_FILE).is_file, training, config.seed, run.embsum, key,
-    )  # fmt: skip
-    with Meter() as meter:
-        progress = trainer.fit(fresh=force)
+
+    def more() -> dict[str, Any]:
+        return {
+            "clicks_left_out": int((train.labels == 1).sum()) - len(examples),
+            "validation_impressions": 0 if validation is None else validation.n_impressions,
+            "truncated": _truncation(tokens, examples),
+        }
+
+    fit_embsum(accelerator, model, examples, validation, SELECT, config.seed, run, key, "clicks", more, force)
     if accelerator.is_main_process:
-        counts |= {"epochs": progress.epoch, "steps": progress.step, "best_epoch": progress.best_epoch}
-        best = {} if validation is None else {"best": {SELECT: progress.best}}
-        spent = _validation_seconds(run.embsum / "log.jsonl")
-        speed = len(examples) * progress.epoch / max(progress.wall_s - spent, 1e-9)
-        write_json(
-            run.embsum / "training.json",
-            {
-                **counts, **best, "validation_impressions": 0 if validation is None else validation.n_impressions,
-                "seconds": round(progress.wall_s, 1), "validation_seconds": round(spent, 1),
-                "clicks_per_second": round(speed, 1), "peak_rss_mb": round(meter.peak_rss_mb, 1),
-                "truncated": _truncation(tokens, examples),
-            },
-        )  # fmt: skip
         run.mark_done(STAGE, key)
-        logger.info(
-            "embsum: trained %d epochs, %.0f s; the model of epoch %d is in %s",
-            progress.epoch, progress.wall_s, progress.best_epoch, folder,
-        )  # fmt: skip
     accelerator.wait_for_everyone()
 
 
@@ -159,8 +128,3 @@ def _truncation(tokens: ItemTokens, examples: ImpressionExamples) -> dict[str, i
         n_sessions += len(histories.sessions.offsets) - 1
     cut = {f"{name}_cut": count for name, count in fresh.truncated.items()}
     return {"items": tokens.n_items, "sessions": n_sessions, "histories": len(used), **cut}
-
-
-def _validation_seconds(log: Path) -> float:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return sum(line.get("valid/seconds", 0.0) for line in lines)

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from gen_rec.config import Config, to_yaml
 from gen_rec.embsum.encode import in_bfloat16, model_key, products
+from gen_rec.embsum.fitting import model_folder
 from gen_rec.embsum.model import EmbSum
-from gen_rec.embsum.training import model_folder
 from gen_rec.embsum.validation import METHOD
 from gen_rec.engine import Partitions
 from gen_rec.errors import DataError, GenRecError
