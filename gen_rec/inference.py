@@ -19,6 +19,7 @@ from gen_rec.embeddings.store import load_embeddings
 from gen_rec.engine import Engine
 from gen_rec.errors import GenRecError
 from gen_rec.evaluate import as_methods, evaluate_model
+from gen_rec.evaluation.evaluator import Evaluation
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import RankedLists, as_lists, target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
@@ -76,18 +77,7 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     recommender, dataset = load_with_data(config, run)
     with Meter() as meter:
         evaluation = evaluate_model(recommender.model, dataset, split, config.search, config.evaluation)
-    summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
-    results = make_results(
-        evaluation,
-        set=str(summary.get("set") or Path(str(config.data.table.interactions)).name),
-        seed=config.seed,
-        split=split,
-        config=config_name,
-        settings=settings_of(config),
-        text_encoder=text_encoder(run) if stages.uses_texts(config) else "none",
-        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
-        meter=meter,
-    )
+    results = results_of(config, evaluation, split, config_name, meter)
     suffix = "" if split == "test" else f"_{split}"
     write_result(run.metrics.with_name(f"metrics{suffix}.json"), results)
     write_per_user(
@@ -95,6 +85,30 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
         evaluation, dataset.cases(split), dataset.user_ids, dataset.item_ids,
     )  # fmt: skip
     return results
+
+
+def results_of(
+    config: Config, evaluation: Evaluation, split: Split, config_name: str, meter: Meter, encoder: str | None = None
+) -> list[dict[str, Any]]:
+    """Results of the protocol for an evaluation of the run, one a method.
+
+    encoder: what read the texts; that of the run's semantic embeddings when None
+    """
+    run = Run(config.run)
+    summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
+    if encoder is None:
+        encoder = text_encoder(run) if stages.uses_texts(config) else "none"
+    return make_results(
+        evaluation,
+        set=str(summary.get("set") or Path(str(config.data.table.interactions)).name),
+        seed=config.seed,
+        split=split,
+        config=config_name,
+        settings=settings_of(config),
+        text_encoder=encoder,
+        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
+        meter=meter,
+    )
 
 
 def settings_of(config: Config) -> dict[str, Any]:

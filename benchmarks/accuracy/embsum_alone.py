@@ -9,7 +9,6 @@ overlay of ``configs/embsum`` adds its name, as in ``embsum/no-grouping``. The b
 does. An interrupted run adds up what its parts took.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
-from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, item_tokens, rank_catalogue
+from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, item_tokens, rank_both_ways
 from gen_rec.embsum.encode import in_bfloat16, products
 from gen_rec.embsum.fitting import model_folder
 from gen_rec.embsum.model import EmbSum
@@ -29,9 +28,8 @@ from gen_rec.embsum.training import run_train_embsum
 from gen_rec.embsum.validation import METHOD
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
-from gen_rec.evaluation.result import Meter, make_results, write_result
-from gen_rec.inference import device_of, settings_of
-from gen_rec.retrieval import take
+from gen_rec.evaluation.result import Meter, write_result
+from gen_rec.inference import device_of, results_of
 from gen_rec.run import Run
 from gen_rec.stages import run_prepare
 
@@ -46,9 +44,7 @@ def evaluate(config: Config, dataset: Dataset) -> Evaluation:
     with torch.no_grad(), products(in_bfloat16(config), device_of(config)):
         items = torch.cat(list(encode_items(model, tokens, np.arange(dataset.n_items))))
         users = torch.cat(list(encode_cases(model, tokens, cases, rows, gap_times(dataset, cases, model.config))))
-    histories = take(cases, rows)
-    seen = histories.last(max(1, int(histories.lengths.max())))[0]
-    raw, filtered = (rank_catalogue(model.score, users, items, max(CUTS) + 1, some) for some in (None, seen))
+    raw, filtered = rank_both_ways(model.score, users, items, cases, max(CUTS) + 1)
     evaluator = Evaluator(cases, dataset.train_counts(), config.evaluation)
     evaluator.add(rows, {METHOD: raw}, {METHOD: filtered})
     return evaluator.finish()
@@ -63,25 +59,16 @@ def run(config: Config, names: list[str]) -> None:
         dataset = Dataset.load(place.data)
         evaluation = evaluate(config, dataset)
     cost = add_cost(place.folder / "embsum_cost.json", meter)
-    summary = json.loads((place.data / "summary.json").read_text(encoding="utf-8"))
-    results = make_results(
-        evaluation,
-        set=str(summary["set"]),
-        seed=config.seed,
-        split="test",
-        config=" + ".join(names),
-        settings=settings_of(config),
-        text_encoder=config.embsum.backbone.removeprefix("packaged:").split("/")[-1],
-        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
-        meter=meter,
-    )
+    encoder = config.embsum.backbone.removeprefix("packaged:").split("/")[-1]
+    results = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
     ablation = [Path(name).stem for name in names[1:] if Path(name).parent.name == "embsum"]
     for result in results:
         result.update(cost, method="/".join([result["method"], *ablation]))
     print(metrics_table(results))
     print(
         write_result(
-            RESULTS / f"{summary['set']}-embsum-{'+'.join(Path(name).stem for name in names)}-seed{config.seed}.json",
+            RESULTS
+            / f"{results[0]['set']}-embsum-{'+'.join(Path(name).stem for name in names)}-seed{config.seed}.json",
             results,
         )
     )

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from gen_rec import stages
 from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config
@@ -33,9 +32,9 @@ from gen_rec.data.interactions import Dataset
 from gen_rec.evaluate import FUSED
 from gen_rec.evaluation.evaluator import MODES, Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS, RankedLists
-from gen_rec.evaluation.result import Meter, make_results, write_result
+from gen_rec.evaluation.result import Meter, write_result
 from gen_rec.files import write_json
-from gen_rec.inference import load_with_data, settings_of, text_encoder
+from gen_rec.inference import load_with_data, results_of
 from gen_rec.ranking.blend import Floats, within_list
 from gen_rec.ranking.pool import Pool
 from gen_rec.ranking.reranker import Reranker
@@ -118,23 +117,12 @@ def run(config: Config, names: list[str]) -> None:
     with Meter() as meter:
         blends, reports = fit(config, recommender, dataset)
         evaluation = evaluate(config, recommender, dataset, blends)
-    summary = json.loads((place.data / "summary.json").read_text(encoding="utf-8"))
-    results = make_results(
-        evaluation,
-        set=str(summary["set"]),
-        seed=config.seed,
-        split="test",
-        config=" + ".join(names),
-        settings=settings_of(config),
-        text_encoder=text_encoder(place) if stages.uses_texts(config) else "none",
-        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
-        meter=meter,
-    )
+    results = results_of(config, evaluation, "test", " + ".join(names), meter)
     pairs = [(method, FUSED) for method in evaluation.methods if method != FUSED]
     if FULL in blends:
         pairs.append((FULL, PLAIN))
     compared = {f"{a} - {b}": {mode: evaluation.compare(a, b, mode) for mode in MODES} for a, b in pairs}
-    name = f"{summary['set']}-rerank-seed{config.seed}"
+    name = f"{results[0]['set']}-rerank-seed{config.seed}"
     print(metrics_table(results))
     own = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
     print(write_result(RESULTS / f"{name}.json", own))

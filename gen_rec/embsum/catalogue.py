@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen_rec.data.interactions import Cases, Dataset, Int64Array
+from gen_rec.data.interactions import Cases, Dataset, Int64Array, Sequences
 from gen_rec.embsum.batches import case_times, case_tokens
 from gen_rec.embsum.config import EmbSumConfig
 from gen_rec.embsum.model import EmbSum
@@ -77,6 +77,14 @@ def rank_catalogue(score: PairScore, users: Tensor, items: Tensor, k: int, seen:
         some = slice(start, start + BLOCK_USERS)
         blocks.append(_rank_block(score, users[some], items, k, None if seen is None else seen[some]))
     return Ranked(torch.cat([block.items for block in blocks]), torch.cat([block.scores for block in blocks]))
+
+
+def rank_both_ways(
+    score: PairScore, users: Tensor, items: Tensor, histories: Sequences, k: int
+) -> tuple[Ranked, Ranked]:
+    """``rank_catalogue`` with the items of each user's history, and without. histories: of the same rows"""
+    seen = histories.last(max(1, int(histories.lengths.max())))[0]
+    return rank_catalogue(score, users, items, k), rank_catalogue(score, users, items, k, seen)
 
 
 def _rank_block(score: PairScore, users: Tensor, items: Tensor, k: int, seen: Int64Array | None) -> Ranked:

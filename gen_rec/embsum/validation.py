@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from gen_rec.data.interactions import Cases, Dataset, Int64Array
-from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, rank_catalogue
+from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, rank_both_ways
 from gen_rec.embsum.model import EmbSum
 from gen_rec.embsum.tokens import ItemTokens
 from gen_rec.evaluation.config import EvaluationConfig
@@ -73,10 +73,7 @@ class Validation:
             with accelerator.autocast():
                 users = torch.cat(list(encode_cases(self.model, self.tokens, self.cases, mine, self.times)))
             histories = take(self.cases, mine)
-            longest = max(1, int(histories.lengths.max()))
-            seen = histories.last(longest)[0]
-            k = max(CUTS) + 1
-            raw, filtered = (rank_catalogue(self.model.score, users, items, k, some) for some in (None, seen))
+            raw, filtered = rank_both_ways(self.model.score, users, items, histories, max(CUTS) + 1)
             evaluator.add(mine, {METHOD: raw}, {METHOD: filtered})
         if accelerator.num_processes > 1:
             for other, state in enumerate(gather_object([evaluator.state()])):
