@@ -27,6 +27,8 @@ SPLITS = {
     "embsum encode": (["valid", "test", "both"], "both", "whose histories"),
     "embsum generate": (["valid", "test"], "test", "whose histories"),
 }
+FORCED = ("demo", "prepare", "embed", "tokenize", "train", "embsum train", "embsum encode", "rerank", "impressions")
+"""Commands whose finished work is skipped unless it is asked for again."""
 OUT_HELP = {
     "recommend": ".parquet, .csv or .jsonl, or a folder for Parquet partitions; in the run by default",
     "rerank": "a Parquet file; in the run by default",
@@ -50,17 +52,7 @@ def make_parser(command: str) -> ArgumentParser:
     parser = ArgumentParser(prog=f"gen-rec {command}", description=COMMANDS.get(command, ""))
     parser.add_argument("--config", action="config", help="YAML file of settings; options after it win")
     parser.add_class_arguments(Config)
-    if command in (
-        "demo",
-        "prepare",
-        "embed",
-        "tokenize",
-        "train",
-        "embsum train",
-        "embsum encode",
-        "rerank",
-        "impressions",
-    ):
+    if command in FORCED:
         parser.add_argument("--force", type=bool, default=False, help="do the stage again, changed or not")
     if command in SPLITS:
         splits, default, what = SPLITS[command]
