@@ -1,0 +1,107 @@
+"""One run of a rival: prepare, search on validation, score the test split once, write.
+
+    <run>/trials/<key>/trial.json      a finished trial; checkpoints and log.jsonl beside it where it is trained
+    <run>/users.parquet                where the target of every user ranks, for paired comparisons
+    results/<set>-<method>-seed<seed>.json     figures of the test split, as the protocol has them
+    evidence/<set>-<method>-seed<seed>.json    every trial with its figures on validation, and which was chosen
+
+A run over shuffled ties has ``-shuffled`` behind the set. Times and memory are those of the whole search; an
+interrupted run adds up its parts, and evidence has the seconds of each trial.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.rivals.ease import EASE
+from benchmarks.accuracy.rivals.evaluate import evaluate
+from benchmarks.accuracy.rivals.grid import Space, build, flat
+from benchmarks.accuracy.rivals.item_graph import ITEM_GRAPH, ITEM_GRAPH_TEXT
+from benchmarks.accuracy.rivals.method import Job, Rival
+from benchmarks.accuracy.rivals.popularity import POPULARITY
+from benchmarks.accuracy.rivals.search import fit_again, search
+from benchmarks.accuracy.rivals.training import BSAREC, SASREC
+from benchmarks.accuracy.run import add_cost
+from gen_rec.config import Config, to_yaml
+from gen_rec.data.interactions import Dataset
+from gen_rec.embeddings.store import save_embeddings
+from gen_rec.embeddings.text import encode_texts, text_metadata
+from gen_rec.evaluation.lists import write_per_user
+from gen_rec.evaluation.result import Meter, Result, write_result
+from gen_rec.files import write_json
+from gen_rec.inference import device_of, results_of, settings_of, text_encoder
+from gen_rec.run import Run
+from gen_rec.stages import cache_folder, run_prepare
+
+RESULTS, EVIDENCE = (Path(__file__).parents[1] / name for name in ("results", "evidence"))
+RIVALS = {rival.name: rival for rival in (POPULARITY, EASE, ITEM_GRAPH, ITEM_GRAPH_TEXT, SASREC, BSAREC)}
+
+
+def run(config: Config, names: list[str], rival: Rival, space: Space) -> Result:
+    """Search, evaluate, write. names: the config files; returns the result."""
+    place = Run(config.run)
+    meter = Meter()
+    try:
+        with meter:
+            place.remember(to_yaml(config))
+            run_prepare(config)
+            job = Job(Dataset.load(place.data), config, place)
+            if rival.texts:
+                embed_texts(job)
+            trials, chosen = search(job, rival, space)
+            settings = build(rival.settings, flat(chosen["settings"]))
+            scorer = fit_again(job, rival, settings).scorer
+            evaluation = evaluate(scorer, job.dataset, "test", rival.name, config.evaluation)
+    finally:
+        cost = add_cost(place.folder / "cost.json", meter)
+    encoder = text_encoder(place) if rival.texts else "none"
+    (result,) = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
+    shared = settings_of(config)
+    used = {name: shared[name] for name in ("seed", "data", "evaluation")}
+    result.update(cost, settings={**used, "rival": asdict(settings)})
+    cases = job.dataset.cases("test")
+    write_per_user(place.per_user, evaluation, cases, job.dataset.user_ids, job.dataset.item_ids)
+    name = result_name(str(result["set"]), rival, config)
+    write_json(EVIDENCE / f"{name}.json", evidence(result, space, trials, chosen))
+    write_result(RESULTS / f"{name}.json", result)
+    return result
+
+
+def evidence(result: Result, space: Space, trials: list[dict[str, Any]], chosen: dict[str, Any]) -> dict[str, Any]:
+    """What was tried, what it gave on validation, and what was chosen."""
+    same = ("set", "method", "seed", "config", "ties", "text_encoder", "commit", "hardware", "versions")
+    return {
+        **{name: result[name] for name in same},
+        "tuned_by": "filtered ndcg@10 on validation",
+        "source": space.source,
+        "budget": len(trials),
+        "grid": space.grid,
+        "trials": [{name: value for name, value in trial.items() if name != "settings"} for trial in trials],
+        "chosen": chosen,
+    }
+
+
+def result_name(set_name: str, rival: Rival, config: Config) -> str:
+    """Of the files that a run leaves, without a suffix."""
+    shuffled = "-shuffled" if config.data.tie_order == "shuffled" else ""
+    return f"{set_name}{shuffled}-{rival.name}-seed{config.seed}"
+
+
+def with_own_run(config: Config, rival: Rival) -> Config:
+    """The config with the folder that a rival's run has where none is asked for."""
+    name = config.data.set or Path(str(config.data.table.interactions)).name
+    return replace(config, run=f"runs/rivals/{result_name(name, rival, config)}")
+
+
+def embed_texts(job: Job) -> None:
+    """Text embeddings as the run's stage ``embed`` makes them, without those of behaviour, which no rival needs."""
+    place, text = job.run, job.config.embeddings.semantic
+    path = place.embeddings("semantic")
+    key = place.stage_key(asdict(text), [place.data / "items.parquet"])
+    if place.is_done("embed/semantic", key, [path]):
+        return
+    place.begin("embed/semantic")
+    texts = job.dataset.texts
+    vectors = encode_texts(texts, text, device_of(job.config), cache_folder(), folder=path.with_suffix(".parts"))
+    save_embeddings(path, vectors, text_metadata(texts, text))
+    place.mark_done("embed/semantic", key)
