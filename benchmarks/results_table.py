@@ -1,7 +1,10 @@
-"""Writes the README's table of results from the result files, or checks that it is up to date.
+"""Writes the tables of results from the result files, or checks that they are up to date.
 
-    python -m benchmarks.results_table            # rewrites the part between the markers
-    python -m benchmarks.results_table --check    # exit status 1 when the README is stale
+    python -m benchmarks.results_table            # rewrites the parts between the markers
+    python -m benchmarks.results_table --check    # exit status 1 when a page is stale
+
+The README has the methods, on the sets for which others published figures. What a part is worth stands in
+``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary.
 
 Every JSON file under ``benchmarks/accuracy/results`` holds one result, or a list, in the words of the
 benchmark protocol. Results of one set, method, text encoder and treatment of ties are one row: their mean,
@@ -14,7 +17,6 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,12 @@ class Row:
     seeds: int
     published: bool
     note: str = ""
+    method: str = ""
+
+    @property
+    def base(self) -> str:
+        """The method without what was changed of it."""
+        return self.method.split("/")[0]
 
 
 def measured_rows(folder: Path) -> list[Row]:
@@ -75,7 +83,7 @@ def measured_rows(folder: Path) -> list[Row]:
                 values = [metrics[mode][metric] for _, metrics in seeds.values()]
                 spread = statistics.stdev(values) if len(values) > 1 else None
                 figures[metric] = (statistics.fmean(values), spread)
-            rows.append(Row(set_name, mode, name, figures, len(seeds), published=False))
+            rows.append(Row(set_name, mode, name, figures, len(seeds), published=False, method=method))
     return sorted(rows, key=lambda row: (-row.figures["ndcg@10"][0], row.name))
 
 
@@ -95,22 +103,35 @@ def published_rows(path: Path) -> list[Row]:
     ]
 
 
-def render(rows: Iterable[Row]) -> str:
-    """The tables as Markdown: for every set that we measured, one for raw and one for filtered figures."""
-    rows = list(rows)
-    sets = sorted({row.set for row in rows if not row.published})
+def render_methods(measured: list[Row], published: list[Row]) -> str:
+    """The README's tables: whole methods on the sets that others published figures of, ours first."""
+    known = {row.set for row in published}
+    whole = [row for row in measured if row.set in known and row.method == row.base]
+    sets = {row.set for row in whole}
     if not sets:
         return "No result is committed yet."
+    text = _tables([*whole, *(row for row in published if row.set in sets)])
+    return f"{text} Rows in *italics* with † are figures of others, not measured by this code."
+
+
+def render_ablations(measured: list[Row]) -> str:
+    """The tables of ``docs/results.md``: for every set, the methods that were varied and their variants."""
+    varied = {(row.set, row.base) for row in measured if row.method != row.base}
+    if not varied:
+        return "No result is committed yet."
+    return _tables([row for row in measured if (row.set, row.base) in varied])
+
+
+def _tables(rows: list[Row]) -> str:
+    """A table for every set and mode, in Markdown, and what their words mean."""
     parts = []
-    for set_name in sets:
+    for set_name in sorted({row.set for row in rows}):
         for mode, meaning in MODES.items():
             chosen = [row for row in rows if (row.set, row.mode) == (set_name, mode)]
-            chosen.sort(key=lambda row: row.published)  # stable: ours first, each part in its order
             parts.append(f"**{set_name}, {mode}** ({meaning})\n\n{_table(chosen)}")
     parts.append(
         "R = Recall, N = NDCG, the whole catalogue ranked; mean ± standard deviation where there are several "
-        "seeds; bold is the best of a column. Rows in *italics* with † are figures of others, not measured "
-        "by this code."
+        "seeds; bold is the best of a column."
     )
     return "\n\n".join(parts)
 
@@ -144,33 +165,45 @@ def _cell(figure: tuple[float, float | None] | None, best: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the script. Returns the exit status: 0, or 1 for a stale README (``--check``), 2 for an error."""
+    """Run the script. Returns the exit status: 0, or 1 for a stale page (``--check``), 2 for an error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=HERE / "accuracy" / "results", help="folder of result files")
     parser.add_argument("--published", type=Path, default=HERE / "published.json", help="figures of others")
-    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md", help="the file with the markers")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when the table is stale")
+    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md", help="the page of the methods")
+    parser.add_argument(
+        "--ablations", type=Path, default=HERE.parent / "docs" / "results.md", help="the page of what parts are worth"
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when a page is stale")
     options = parser.parse_args(arguments)
+    stale = False
     try:
-        if not options.readme.exists():
-            raise DataError(f"{options.readme}: no such file; give the README with --readme")
-        old = options.readme.read_text(encoding="utf-8")
-        rows = measured_rows(options.results) + published_rows(options.published)
-        new = splice(old, "results", render(rows), str(options.readme))
+        measured, published = measured_rows(options.results), published_rows(options.published)
+        pages = [
+            (options.readme, "results", render_methods(measured, published)),
+            (options.ablations, "ablations", render_ablations(measured)),
+        ]
+        changed = [(page, *_spliced(page, name, text)) for page, name, text in pages]
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    if old == new:
-        return 0
-    if options.check:
-        print(
-            f"{options.readme} is stale; write it anew with: python -m benchmarks.results_table",
-            file=sys.stderr,
-        )
-        return 1
-    with atomic_path(options.readme) as temporary:
-        temporary.write_text(new, encoding="utf-8")
-    return 0
+    for page, old, new in changed:
+        if old == new:
+            continue
+        if options.check:
+            print(f"{page} is stale; write it anew with: python -m benchmarks.results_table", file=sys.stderr)
+            stale = True
+            continue
+        with atomic_path(page) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return int(stale)
+
+
+def _spliced(page: Path, name: str, text: str) -> tuple[str, str]:
+    """A page as it is and as it should be. raises DataError where it or its markers are missing."""
+    if not page.exists():
+        raise DataError(f"{page}: no such file; give the page with the markers of {name!r}")
+    old = page.read_text(encoding="utf-8")
+    return old, splice(old, name, text, str(page))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's table of results, from files made for the test."""
+"""The tables of results in the README and in docs/results.md, from files made for the test."""
 
 import importlib.util
 import json
@@ -26,17 +26,23 @@ def script():
 
 @pytest.fixture
 def place(tmp_path):
-    """A README with markers, a folder for results, and the real published figures."""
+    """Two pages with markers, a folder for results, and the real published figures."""
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text(
         "# Title\n\n<!-- results:begin -->\nstale text\n<!-- results:end -->\n\nAfter.\n"
     )
+    (tmp_path / "results.md").write_text("Varied.\n<!-- ablations:begin --><!-- ablations:end -->\n")
     shutil.copy(SCRIPT.parent / "published.json", tmp_path)
     return tmp_path
 
 
 def arguments(place, *more):
-    options = {"--results": "results", "--readme": "README.md", "--published": "published.json"}
+    options = {
+        "--results": "results",
+        "--readme": "README.md",
+        "--ablations": "results.md",
+        "--published": "published.json",
+    }
     return [word for key, name in options.items() for word in (key, str(place / name))] + list(more)
 
 
@@ -61,9 +67,9 @@ def save(place, name, ndcg, *, filtered=None, **changes):
     write_result(place / "results" / name, result)
 
 
-def rows_of(place, heading):
+def rows_of(place, heading, page="README.md"):
     """method -> cells of the table below a heading."""
-    text = (place / "README.md").read_text().split(f"**{heading}**")[1].split("\n\n")[1]
+    text = (place / page).read_text().split(f"**{heading}**")[1].split("\n\n")[1]
     lines = [line.strip("|").split("|") for line in text.splitlines()[2:]]
     return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
 
@@ -132,12 +138,25 @@ def test_variants_are_rows_of_their_own(script, place):
     save(place, "e.json", 0.090, split="valid", seed=9)
     script.main(arguments(place))
     ours = [name for name in rows_of(place, "amazon-beauty, raw") if "†" not in name]
-    assert ours == [
-        "eager-fused/no-transfer",
-        "eager-fused, sentence-t5-base",
-        "eager-fused, MiniLM, ties shuffled",
-        "eager-fused, MiniLM",
-    ]
+    assert ours == ["eager-fused, sentence-t5-base", "eager-fused, MiniLM, ties shuffled", "eager-fused, MiniLM"]
+
+
+def test_ablations_stand_below_what_they_vary_on_a_page_of_their_own(script, place):
+    save(place, "a.json", 0.040)
+    save(place, "b.json", 0.043, method="eager-fused/no-transfer")
+    save(place, "c.json", 0.031, method="popularity")  # nothing of it was varied
+    save(place, "d.json", 0.020, set="books", method="embsum")  # nobody published anything of this set
+    save(place, "e.json", 0.010, set="books", method="embsum/no-grouping")
+    assert script.main(arguments(place)) == 0
+    assert list(rows_of(place, "amazon-beauty, raw", "results.md")) == ["eager-fused/no-transfer", "eager-fused"]
+    assert list(rows_of(place, "books, filtered", "results.md")) == ["embsum", "embsum/no-grouping"]
+    readme = (place / "README.md").read_text()
+    assert "books" not in readme
+    assert "no-transfer" not in readme
+    assert (place / "results.md").read_text().startswith("Varied.\n")
+    save(place, "f.json", 0.005, set="books", method="embsum/no-summary")
+    assert script.main(arguments(place, "--check")) == 1
+    assert (place / "README.md").read_text() == readme
 
 
 def test_without_results(script, place):
