@@ -5,10 +5,9 @@
 takes the options of ``gen-rec train``. It fits two blends, with and without EmbSum's score (one where EmbSum is not
 encoded), and writes ``benchmarks/accuracy/results/<set>-rerank-seed<seed>.json``: protocol results of
 
-    item-graph                  the graph's scores alone
-    embsum                      EmbSum's score alone, over the candidates of the blend
-    eager-reranked/no-embsum    the blend without EmbSum
-    eager-reranked              the blend
+    embsum                   EmbSum's score alone, over the candidates of the blend
+    eager-reranked           the blend without EmbSum, which a run has by default
+    eager-reranked/embsum    the blend with EmbSum
 
 and ``benchmarks/accuracy/evidence`` under the same name: paired bootstraps of each against ``eager-fused`` (the search
 alone, whose result ``run.py`` writes) and of the blends against each other, and the reports of both fits
@@ -43,7 +42,7 @@ from gen_rec.recommender import Recommender
 from gen_rec.run import Run
 
 RESULTS, EVIDENCE = (Path(__file__).parent / name for name in ("results", "evidence"))
-FULL, PLAIN, GRAPH, EMBSUM = "eager-reranked", "eager-reranked/no-embsum", "item-graph", "embsum"
+PLAIN, FULL, EMBSUM = "eager-reranked", "eager-reranked/embsum", "embsum"
 LENGTH = max(CUTS) + 1
 
 
@@ -59,8 +58,7 @@ def lists_of(pool: Pool, names: list[str], blends: dict[str, Reranker]) -> dict[
     """mode -> method -> lists of one batch."""
     found: dict[str, dict[str, RankedLists]] = {mode: {} for mode in MODES}
     items = pool.candidates.items
-    scores = {GRAPH: pool.values[..., names.index("graph")]}
-    allowed = {GRAPH: scores[GRAPH] > 0}  # an item without an edge is no recommendation of the graph
+    scores = {}
     if EMBSUM in names:
         scores[EMBSUM] = pool.values[..., names.index(EMBSUM)]
     for method, reranker in blends.items():
@@ -72,7 +70,7 @@ def lists_of(pool: Pool, names: list[str], blends: dict[str, Reranker]) -> dict[
     ):
         found[mode][FUSED] = RankedLists(before.items[:, :LENGTH], before.scores[:, :LENGTH])
         for method, values in scores.items():
-            found[mode][method] = top(items, values, real & allowed.get(method, True))
+            found[mode][method] = top(items, values, real)
     return found
 
 
