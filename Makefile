@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format bench-speed clean
+.PHONY: demo test check format bench-speed reproduce clean
 
 demo: $(INSTALLED)
 	$(BIN)/gen-rec demo
@@ -17,6 +17,12 @@ test: $(INSTALLED)
 # Every figure of benchmarks/speed, about an hour on two cores that do nothing else; ROWS="4 7" measures some of them.
 bench-speed: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed $(if $(ROWS),--rows $(ROWS))
+
+# A committed result made again, prepare to the last ranking, and compared; SET is the name of a file in configs.
+SET ?= beauty
+OVERLAYS ?= configs/minilm.yaml
+reproduce: $(INSTALLED)
+	$(BIN)/python -m benchmarks.accuracy.reproduce --config configs/$(SET).yaml $(OVERLAYS:%=--config %)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ from gen_rec.ranking.stage import REPORT_FILE, embsum_scorer, fit_rerank, wants_
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
 
-RESULTS, EVIDENCE = (Path(__file__).parent / name for name in ("results", "evidence"))
+HERE = Path(__file__).parent
 PLAIN, FULL, EMBSUM = "eager-reranked", "eager-reranked/embsum", "embsum"
 LENGTH = max(CUTS) + 1
 
@@ -107,8 +107,12 @@ def fit(config: Config, recommender: Recommender, dataset: Dataset) -> tuple[dic
     return blends, reports
 
 
-def run(config: Config, names: list[str]) -> None:
-    """Fit, evaluate, write. names: the config files"""
+def run(config: Config, names: list[str], home: Path = HERE) -> None:
+    """Fit, evaluate, write.
+
+    names: the config files
+    home:  where the folders ``results`` and ``evidence`` are
+    """
     torch.set_num_threads(1)
     place = Run(config.run)
     recommender, dataset = load_with_data(config, place)
@@ -123,8 +127,8 @@ def run(config: Config, names: list[str]) -> None:
     name = f"{results[0]['set']}-rerank-seed{config.seed}"
     print(metrics_table(results))
     own = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
-    print(write_result(RESULTS / f"{name}.json", own))
-    write_json(EVIDENCE / f"{name}.json", {"test": compared, "fits": reports})
+    print(write_result(home / "results" / f"{name}.json", own))
+    write_json(home / "evidence" / f"{name}.json", {"test": compared, "fits": reports})
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from gen_rec.files import atomic_path, write_json
 from gen_rec.inference import run_evaluate
 from gen_rec.pipeline import run_training
 
-RESULTS = Path(__file__).parent / "results"
-CONFIGS = Path(__file__).parent / "configs"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 
 
 def add_cost(path: Path, meter: Meter) -> dict[str, float]:
@@ -38,8 +38,12 @@ def add_cost(path: Path, meter: Meter) -> dict[str, float]:
     return cost
 
 
-def run(config: Config, names: list[str]) -> None:
-    """Train and evaluate once, and write the result. names: the config files, the first and its overlays."""
+def run(config: Config, names: list[str], home: Path = HERE) -> None:
+    """Train and evaluate once, and write the result.
+
+    names: the config files, the first and its overlays
+    home:  where the folders ``results`` and ``configs`` are
+    """
     meter = Meter()
     cost_file = Path(config.run) / "cost.json"
     try:
@@ -54,8 +58,8 @@ def run(config: Config, names: list[str]) -> None:
     stems = "+".join(Path(name).stem for name in names)
     name = f"{results[0]['set']}-{stems}-seed{config.seed}"
     print(metrics_table(results))
-    print(write_result(RESULTS / f"{name}.json", results))
-    with atomic_path(CONFIGS / f"{name}.yaml") as temporary:
+    print(write_result(home / "results" / f"{name}.json", results))
+    with atomic_path(home / "configs" / f"{name}.yaml") as temporary:
         temporary.write_text(to_yaml(replace(config, data=replace(config.data, root=None))), encoding="utf-8")
 
 

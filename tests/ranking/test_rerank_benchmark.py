@@ -18,15 +18,11 @@ from gen_rec.ranking.stage import run_rerank
 from gen_rec.run import Run
 
 
-def test_results_agree_with_the_stages(
-    trained: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_agree_with_the_stages(trained: tuple[Config, Path], tmp_path: Path) -> None:
     here = Path(shutil.copytree(trained[1], tmp_path / "run"))
     settings = RerankConfig(candidates=21, graph_candidates=6, rounds=5, folds=2, worth=False, embsum="off")
     config = replace(trained[0], run=str(here), rerank=settings)
-    monkeypatch.setattr(rerank, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(rerank, "EVIDENCE", tmp_path / "evidence")
-    rerank.run(config, ["configs/shop.yaml"])
+    rerank.run(config, ["configs/shop.yaml"], tmp_path)
     (file,) = (tmp_path / "results").iterdir()
     found = {result["method"]: result["metrics"] for result in read_results(file)}
     assert set(found) == {"eager-reranked"}  # the search's own result is another file's
