@@ -12,6 +12,7 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
+from benchmarks.speed.plots import COLOURS
 from gen_rec.errors import DataError
 from gen_rec.evaluation.result import Result, read_results
 from gen_rec.extras import require
@@ -21,7 +22,6 @@ HERE = Path(__file__).resolve().parent
 METHODS = ("eager-reranked", "eager-fused", "sasrec-ce", "bsarec")
 PANELS = {"target_popularity": "popularity of the target in training", "history_length": "items in the history"}
 MODE, METRIC = "filtered", "ndcg@10"
-COLOURS = ("#2f5d8a", "#c0562f", "#4f8a4f", "#7a5195", "#8a7a2f")
 
 Line = list[tuple[str, int, float]]
 """Group, its users, and the figure; in the order of the groups."""

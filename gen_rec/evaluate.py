@@ -5,9 +5,10 @@ from typing import Literal
 
 import numpy as np
 from accelerate.utils import gather_object
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gen_rec.data.interactions import Dataset
+from gen_rec.data.interactions import Cases, Dataset
 from gen_rec.errors import DataError
 from gen_rec.evaluation.config import EvaluationConfig
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
@@ -40,6 +41,23 @@ def as_methods(rankings: Rankings) -> dict[str, Ranked | Fused]:
     return methods
 
 
+def cases_to_rank(
+    dataset: Dataset, split: Literal["valid", "test"], max_users: int = 0
+) -> tuple[Cases, NDArray[np.int64]]:
+    """The cases of a split, and the rows of those to rank, ascending.
+
+    max_users: only so many, drawn once with a fixed seed; 0 takes all
+    raises     DataError where the split holds no case.
+    """
+    cases = dataset.cases(split)
+    if not len(cases):
+        raise DataError(f"the {split} split has no interaction; see data.split, or give users three interactions")
+    rows = np.arange(len(cases))
+    if max_users and max_users < len(rows):
+        rows = np.sort(np.random.default_rng(0).choice(rows, max_users, replace=False))
+    return cases, rows
+
+
 def evaluate_model(
     model: TwoStreamModel,
     dataset: Dataset,
@@ -57,12 +75,7 @@ def evaluate_model(
     process, n_processes: each process searches its share; all of them return the whole evaluation
     raises DataError where the split holds no case.
     """
-    cases = dataset.cases(split)
-    if not len(cases):
-        raise DataError(f"the {split} split has no interaction; see data.split, or give users three interactions")
-    rows = np.arange(len(cases))
-    if max_users and max_users < len(rows):
-        rows = np.sort(np.random.default_rng(0).choice(rows, max_users, replace=False))
+    cases, rows = cases_to_rank(dataset, split, max_users)
     evaluator = Evaluator(cases, dataset.train_counts(), config)
     mine = rows[process::n_processes]
     with tqdm(total=len(mine), desc=f"search {split}", unit="user", leave=False, disable=not progress) as bar:

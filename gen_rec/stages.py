@@ -58,6 +58,28 @@ def embedded_streams(config: Config) -> list[str]:
     return list(STREAMS) if uses_texts(config) else ["behavior"]
 
 
+def embed_texts(
+    config: Config,
+    dataset: Dataset,
+    device: str = "cpu",
+    force: bool = False,
+    engine: Engine | None = None,
+    partition_rows: int = PARTITION_TEXTS,
+) -> bool:
+    """The half of ``run_embed`` that reads texts, for who needs no more. Returns whether there was anything to do."""
+    run, text = Run(config.run), config.embeddings.semantic
+    path = run.embeddings("semantic")
+    key = run.stage_key(asdict(text), [run.data / "items.parquet"])
+    if not force and run.is_done("embed/semantic", key, [path]):
+        return False
+    run.begin("embed/semantic")
+    parts = path.with_suffix(".parts")
+    vectors = encode_texts(dataset.texts, text, device, cache_folder(), engine, parts, partition_rows)
+    save_embeddings(path, vectors, text_metadata(dataset.texts, text))
+    run.mark_done("embed/semantic", key)
+    return True
+
+
 def run_embed(
     config: Config,
     device: str = "cpu",
@@ -74,7 +96,6 @@ def run_embed(
     run = Run(config.run)
     inputs = [run.need(run.data / name, "prepare") for name in DATA_FILES[:3]]
     dataset = Dataset.load(run.data)
-    text = config.embeddings.semantic
     semantic_path, behavior_path = run.embeddings("semantic"), run.embeddings("behavior")
 
     if uses_texts(config) and not any(value.strip() for value in dataset.texts):
@@ -82,15 +103,7 @@ def run_embed(
             f"{run.data / 'items.parquet'}: no item has a text; give items with texts (--data.table.items), or learn "
             "from behaviour alone: --model.streams '[behavior]' --model.item_content false --model.code_content false"
         )
-    key = run.stage_key(asdict(text), [run.data / "items.parquet"])
-    did = False
-    if uses_texts(config) and (force or not run.is_done("embed/semantic", key, [semantic_path])):
-        run.begin("embed/semantic")
-        parts = semantic_path.with_suffix(".parts")
-        vectors = encode_texts(dataset.texts, text, device, cache_folder(), engine, parts, partition_rows)
-        save_embeddings(semantic_path, vectors, text_metadata(dataset.texts, text))
-        run.mark_done("embed/semantic", key)
-        did = True
+    did = uses_texts(config) and embed_texts(config, dataset, device, force, engine, partition_rows)
 
     din = config.embeddings.behavior
     if uses_texts(config):

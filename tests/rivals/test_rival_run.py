@@ -15,6 +15,7 @@ from benchmarks.accuracy.rivals import __main__ as command
 from benchmarks.accuracy.rivals import run as module
 from benchmarks.accuracy.rivals.compare import compare
 from benchmarks.accuracy.rivals.training import NextItemObjective
+from gen_rec import stages
 from gen_rec.errors import DataError
 from gen_rec.evaluation import MISS, paired_bootstrap, read_results, retrieval_metrics
 
@@ -146,12 +147,12 @@ def test_text_similarity_reads_the_runs_texts(start: Start, tmp_path: Path, monk
     def vectors(texts: list[str], *_: object, **__: object) -> np.ndarray:
         return np.random.default_rng(0).standard_normal((len(texts), 6)).astype(np.float32)
 
-    monkeypatch.setattr(module, "encode_texts", vectors)
+    monkeypatch.setattr(stages, "encode_texts", vectors)
     more = ("--embeddings.semantic.model=packaged:all-MiniLM-L6-v2",)
     assert start("item-graph-text", *more) == 0
     assert read_results(only(tmp_path / "results"))[0]["text_encoder"] == "all-MiniLM-L6-v2"
     assert not (tmp_path / "run" / "embeddings" / "behavior.safetensors").exists()
-    monkeypatch.setattr(module, "encode_texts", lambda *_, **__: pytest.fail("encoded twice"))
+    monkeypatch.setattr(stages, "encode_texts", lambda *_, **__: pytest.fail("encoded twice"))
     assert start("item-graph-text", *more) == 0
 
 

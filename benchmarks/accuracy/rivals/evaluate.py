@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.accuracy.rivals.method import Scorer
 from gen_rec.data.interactions import Dataset, Sequences
-from gen_rec.errors import DataError
+from gen_rec.evaluate import cases_to_rank
 from gen_rec.evaluation.config import EvaluationConfig
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
@@ -34,12 +34,7 @@ def evaluate(
     max_users: only so many cases, drawn once with a fixed seed; 0 takes all
     raises     DataError where the split holds no case.
     """
-    cases = dataset.cases(split)
-    if not len(cases):
-        raise DataError(f"the {split} split has no interaction; see data.split, or give users three interactions")
-    rows = np.arange(len(cases))
-    if max_users and max_users < len(rows):
-        rows = np.random.default_rng(0).choice(rows, max_users, replace=False)
+    cases, rows = cases_to_rank(dataset, split, max_users)
     rows = rows[np.argsort(cases.lengths[rows], kind="stable")]  # histories of like length are padded little
     evaluator = Evaluator(cases, dataset.train_counts(), config)
     step = max(1, BLOCK_CELLS // dataset.n_items)

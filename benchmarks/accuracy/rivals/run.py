@@ -24,14 +24,12 @@ from benchmarks.accuracy.rivals.training import BSAREC, SASREC
 from benchmarks.accuracy.run import add_cost
 from gen_rec.config import Config, to_yaml
 from gen_rec.data.interactions import Dataset
-from gen_rec.embeddings.store import save_embeddings
-from gen_rec.embeddings.text import encode_texts, text_metadata
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.result import Meter, Result, write_result
 from gen_rec.files import write_json
 from gen_rec.inference import device_of, results_of, settings_of, text_encoder
 from gen_rec.run import Run
-from gen_rec.stages import cache_folder, run_prepare
+from gen_rec.stages import embed_texts, run_prepare
 
 RESULTS, EVIDENCE = (Path(__file__).parents[1] / name for name in ("results", "evidence"))
 RIVALS = {rival.name: rival for rival in (POPULARITY, EASE, ITEM_GRAPH, ITEM_GRAPH_TEXT, SASREC, BSAREC)}
@@ -47,7 +45,7 @@ def run(config: Config, names: list[str], rival: Rival, space: Space) -> Result:
             run_prepare(config)
             job = Job(Dataset.load(place.data), config, place)
             if rival.texts:
-                embed_texts(job)
+                embed_texts(config, job.dataset, device_of(config))
             trials, chosen = search(job, rival, space)
             settings = build(rival.settings, flat(chosen["settings"]))
             scorer = fit_again(job, rival, settings).scorer
@@ -91,17 +89,3 @@ def with_own_run(config: Config, rival: Rival) -> Config:
     """The config with the folder that a rival's run has where none is asked for."""
     name = config.data.set or Path(str(config.data.table.interactions)).name
     return replace(config, run=f"runs/rivals/{result_name(name, rival, config)}")
-
-
-def embed_texts(job: Job) -> None:
-    """Text embeddings as the run's stage ``embed`` makes them, without those of behaviour, which no rival needs."""
-    place, text = job.run, job.config.embeddings.semantic
-    path = place.embeddings("semantic")
-    key = place.stage_key(asdict(text), [place.data / "items.parquet"])
-    if place.is_done("embed/semantic", key, [path]):
-        return
-    place.begin("embed/semantic")
-    texts = job.dataset.texts
-    vectors = encode_texts(texts, text, device_of(job.config), cache_folder(), folder=path.with_suffix(".parts"))
-    save_embeddings(path, vectors, text_metadata(texts, text))
-    place.mark_done("embed/semantic", key)
