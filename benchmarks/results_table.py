@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.markers import splice
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
-from gen_rec.evaluation.result import read_results
+from gen_rec.evaluation.result import read_folder
 from gen_rec.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
@@ -55,18 +55,17 @@ def measured_rows(folder: Path) -> list[Row]:
     raises   DataError for a file that is not a result, and for a seed that occurs twice in a row.
     """
     groups: dict[tuple[str, str, str, str], dict[int, tuple[Path, dict[str, dict[str, float]]]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        for result in read_results(path):
-            if result["split"] != "test":
-                continue
-            key = (result["set"], result["method"], result["text_encoder"], result["ties"])
-            seeds = groups.setdefault(key, {})
-            if result["seed"] in seeds:
-                raise DataError(
-                    f"{path}: {key[1]} on {key[0]} with seed {result['seed']} is already in "
-                    f"{seeds[result['seed']][0]}; keep one file, or give the ablation a suffix to its method"
-                )
-            seeds[result["seed"]] = (path, result["metrics"])
+    for path, result in read_folder(folder):
+        if result["split"] != "test":
+            continue
+        key = (result["set"], result["method"], result["text_encoder"], result["ties"])
+        seeds = groups.setdefault(key, {})
+        if result["seed"] in seeds:
+            raise DataError(
+                f"{path}: {key[1]} on {key[0]} with seed {result['seed']} is already in "
+                f"{seeds[result['seed']][0]}; keep one file, or give the ablation a suffix to its method"
+            )
+        seeds[result["seed"]] = (path, result["metrics"])
     encoders: dict[tuple[str, str], set[str]] = {}
     for set_name, method, encoder, _ in groups:
         encoders.setdefault((set_name, method), set()).add(encoder)

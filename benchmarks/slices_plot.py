@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.speed.plots import COLOURS
 from gen_rec.errors import DataError
-from gen_rec.evaluation.result import Result, read_results
+from gen_rec.evaluation.result import Result, read_folder
 from gen_rec.extras import require
 from gen_rec.files import atomic_path
 
@@ -47,11 +47,10 @@ def chosen(folder: Path, set_name: str, methods: list[str]) -> dict[str, list[Re
     raises DataError where none of the methods has any.
     """
     found: dict[str, list[Result]] = {}
-    for path in sorted(folder.glob("*.json")):
-        for result in read_results(path):
-            same = (result["set"], result["split"], result["ties"]) == (set_name, "test", "input-order")
-            if same and result["method"] in methods:
-                found.setdefault(result["method"], []).append(result)
+    for _, result in read_folder(folder):
+        same = (result["set"], result["split"], result["ties"]) == (set_name, "test", "input-order")
+        if same and result["method"] in methods:
+            found.setdefault(result["method"], []).append(result)
     if not found:
         raise DataError(f"{folder}: no test result of {', '.join(methods)} on {set_name}")
     return {method: found[method] for method in methods if method in found}

@@ -20,7 +20,7 @@ from gen_rec.commands import values_of
 from gen_rec.config import Config
 from gen_rec.errors import DataError
 from gen_rec.evaluation.evaluator import MODES
-from gen_rec.evaluation.result import Result, read_results
+from gen_rec.evaluation.result import Result, read_folder
 
 METRIC = "ndcg@10"
 DEVIATIONS, ONE_SEED = 4.0, 0.003
@@ -72,8 +72,8 @@ def reproduce(config: Config, names: list[str], committed: Path) -> bool:
     home = Path(config.run) / "reproduced"
     run.run(config, names, home)
     rerank.run(config, names, home)
-    new = [result for path in sorted((home / "results").glob("*.json")) for result in read_results(path)]
-    rows = compared(new, [result for path in sorted(committed.glob("*.json")) for result in read_results(path)])
+    new, old = ([result for _, result in read_folder(folder)] for folder in (home / "results", committed))
+    rows = compared(new, old)
     print(*rows, sep="\n")
     return all(row.same for row in rows)
 

@@ -11,6 +11,7 @@ from gen_rec.evaluation.result import (
     check_result,
     make_result,
     make_results,
+    read_folder,
     read_results,
     write_result,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "make_result",
     "make_results",
     "paired_bootstrap",
+    "read_folder",
     "read_ranked_lists",
     "read_results",
     "retrieval_metrics",

@@ -264,3 +264,11 @@ def read_results(path: str | Path) -> list[Result]:
     if isinstance(value, list):
         return [check_result(each, f"{path}, result {i}") for i, each in enumerate(value)]
     return [check_result(value, str(path))]
+
+
+def read_folder(folder: str | Path) -> list[tuple[Path, Result]]:
+    """Every result of a folder's JSON files, with the file it stands in, by name of the file.
+
+    raises   DataError: a JSON file that holds no result.
+    """
+    return [(path, result) for path in sorted(Path(folder).glob("*.json")) for result in read_results(path)]
