@@ -10,6 +10,7 @@ from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
 from gen_rec.models.encoder import Encoded, HistoryEncoder
+from gen_rec.models.packing import take
 from indexing import Trie
 
 
@@ -20,6 +21,13 @@ class StreamOutput(NamedTuple):
     summary: Tensor | None  # (n, d): state of the summary token
     nodes: Tensor  # (n, depth): the targets' trie nodes
     vectors: list[Tensor]  # a level from 1 to depth: (n_nodes[level], d) vectors of all nodes
+
+
+class ModelOutput(NamedTuple):
+    """What the model says of a batch of known targets; n targets are real."""
+
+    streams: dict[str, StreamOutput]  # behaviour first
+    states: Tensor  # (n, d): the encoder's, at the last item before each target
 
 
 class TwoStreamModel(nn.Module):
@@ -61,7 +69,7 @@ class TwoStreamModel(nn.Module):
 
     def forward(
         self, history: Tensor, lengths: Tensor, targets: Tensor, summaries: Collection[str] = ()
-    ) -> dict[str, StreamOutput]:
+    ) -> ModelOutput:
         """Score known targets in every stream.
 
         history: (batch, items) int64, oldest first, left-aligned
@@ -91,4 +99,4 @@ class TwoStreamModel(nn.Module):
             states = decoder.target_states(decoder.context(encoded), nodes, places, vectors, summary)
             log_probs = decoder.code_log_probs(states, nodes, vectors)
             outputs[name] = StreamOutput(log_probs, states[-1] if summary else None, nodes, vectors)
-        return outputs
+        return ModelOutput(outputs, take(encoded.last.flatten(0, 1), rows))

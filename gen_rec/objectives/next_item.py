@@ -1,0 +1,29 @@
+"""The next-item task: the encoder's state before a target must point at the target's own vector among all items'.
+
+The codes teach the encoder which branch of a tree comes next, a coarse and, where the tree is poor, a misleading
+signal; this task teaches what id-only models learn by (SASRec with full cross-entropy), through the vectors that items
+have on the way in, so that every interaction trains the item's vector from both sides. It exists in training only.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def next_item_loss(states: Tensor, targets: Tensor, vectors: Tensor, negatives: int) -> Tensor:
+    """Cross-entropy of the target by dot product.
+
+    states:    (n, d) of the encoder, at the last item before each target
+    targets:   (n,) items
+    vectors:   (n_items, d) on the way in
+    negatives: items sampled evenly, shared by all rows, that stand for the catalogue (a row's own target is left out of
+               it); 0 takes the whole catalogue
+    returns    (n,)
+    """
+    if negatives == 0:
+        return functional.cross_entropy(states @ vectors.T, targets, reduction="none")
+    sampled = torch.randint(len(vectors), (negatives,), device=targets.device)
+    positive = (states * vectors[targets]).sum(-1, keepdim=True)  # (n, 1)
+    others = (states @ vectors[sampled].T).masked_fill(targets[:, None] == sampled, -torch.inf)  # (n, negatives)
+    logits = torch.cat([positive, others], 1)
+    return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long), reduction="none")
