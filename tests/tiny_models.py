@@ -69,7 +69,8 @@ def dense_targets(history: Tensor, seed: int = 0) -> Tensor:
 SHAPES: list[dict[str, Any]] = [
     {},
     {"code_embedding": "level", "item_content": False},
-    {"tie_leaves": True, "code_content": False},
+    {"tied": "leaves", "code_content": False},
+    {"tied": "nodes"},
     {"seed_start": False, "decoder_layers": 1},
     {"decoder_layers": 0, "encoder_layers": 1},
 ]

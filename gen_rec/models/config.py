@@ -40,8 +40,9 @@ class ModelConfig:
     """With prefix embeddings: add a projection of the mean semantic embedding of the items below a node."""
     content_size: int = 128
     """Principal components of the semantic embedding used as content; 0 takes the embedding whole."""
-    tie_leaves: bool = False
-    """With prefix embeddings: a leaf's vector includes its item's vector from the history side."""
+    tied: Literal["none", "leaves", "nodes"] = "none"
+    """With prefix embeddings: which nodes' vectors include those that items have in a history: a leaf's its item's
+    ("leaves"), every node's the mean of the items below it ("nodes")."""
     seed_start: bool = True
     """Add the encoder's state at the last item to every token of a decoder."""
 

@@ -10,7 +10,7 @@ from gen_rec.models.attention import RecencyBias
 from gen_rec.models.blocks import DecoderLayer, Memory, Places
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.dropout import Dropout
-from gen_rec.models.embeddings import INITIAL_STD, ItemEmbedding, LevelCodeEmbedding, PrefixCodeEmbedding
+from gen_rec.models.embeddings import INITIAL_STD, ItemEmbedding, LevelCodeEmbedding, PrefixCodeEmbedding, node_means
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.packing import take
 from gen_rec.models.siblings import sibling_log_probs
@@ -35,7 +35,7 @@ class StreamDecoder(nn.Module):
     def __init__(self, config: ModelConfig, trie: Trie, content: Tensor | None) -> None:
         super().__init__()
         self.trie = trie
-        self.tie_leaves = config.tie_leaves and config.code_embedding == "prefix"
+        self.tied = config.tied if config.code_embedding == "prefix" else "none"
         self.seed_start = config.seed_start
         hidden = config.hidden_size
         self.codes: PrefixCodeEmbedding | LevelCodeEmbedding
@@ -72,8 +72,13 @@ class StreamDecoder(nn.Module):
     def node_vectors(self, items: ItemEmbedding) -> list[Tensor]:
         """Vectors of the nodes of levels 1..depth, each (n_nodes[level], d)."""
         vectors = [self.codes.vectors(level) for level in range(1, self.trie.depth + 1)]
-        if self.tie_leaves:
-            vectors[-1] = vectors[-1] + items.vectors()[self.trie.leaf_items]
+        if self.tied == "none":
+            return vectors
+        known = items.vectors()
+        vectors[-1] = vectors[-1] + known[self.trie.leaf_items]
+        if self.tied == "nodes":
+            means = node_means(known, self.trie, self.trie.depth - 1)
+            vectors[:-1] = [own + mean for own, mean in zip(vectors[:-1], means, strict=True)]
         return vectors
 
     def target_states(

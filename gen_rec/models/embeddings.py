@@ -45,13 +45,13 @@ class ItemEmbedding(nn.Module):
         return vectors  # type: ignore[no-any-return]
 
 
-def node_means(values: Tensor, trie: Trie) -> list[Tensor]:
+def node_means(values: Tensor, trie: Trie, depth: int) -> list[Tensor]:
     """Mean of the items' values below every node.
 
-    values: (n_items, c); returns one (n_nodes[level], c) for each level 1..depth.
+    values: (n_items, c); returns one (n_nodes[level], c) for each level 1..depth, at most the trie's.
     """
     means = []
-    for level in range(1, trie.depth + 1):
+    for level in range(1, depth + 1):
         nodes = trie.item_nodes[:, level - 1]  # (n_items,)
         total = torch.zeros(trie.n_nodes[level], values.shape[1], dtype=values.dtype, device=values.device)
         count = torch.bincount(nodes, minlength=trie.n_nodes[level]).to(values.dtype)
@@ -69,7 +69,7 @@ class PrefixCodeEmbedding(nn.Module):
         )
         self.project: nn.ModuleList | None = None
         if content is not None:
-            for level, mean in enumerate(node_means(content, trie), 1):
+            for level, mean in enumerate(node_means(content, trie, trie.depth), 1):
                 self.register_buffer(f"content_{level}", mean, persistent=False)
             self.project = nn.ModuleList(content_projection(content, hidden_size) for _ in range(trie.depth))
 

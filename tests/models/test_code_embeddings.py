@@ -9,7 +9,7 @@ from gen_rec.models.embeddings import ItemEmbedding, LevelCodeEmbedding, PrefixC
 def test_node_means_equal_a_mean_over_the_items_below():
     trie = random_trie(N_ITEMS, (3, 4, 5), 2)
     values = tiny_content().double()
-    for level, means in enumerate(node_means(values, trie), 1):
+    for level, means in enumerate(node_means(values, trie, trie.depth), 1):
         assert means.shape == (trie.n_nodes[level], 5)
         for node in range(trie.n_nodes[level]):
             below = [item for item in range(N_ITEMS) if trie.item_nodes[item, level - 1] == node]
@@ -47,21 +47,32 @@ def test_prefix_vectors_add_the_projected_mean_content():
     trie, content = random_trie(N_ITEMS, (6, 7), 1), tiny_content()
     codes = PrefixCodeEmbedding(trie, 8, content)
     stir(codes, 0)
-    for level, mean in enumerate(node_means(content, trie), 1):
+    for level, mean in enumerate(node_means(content, trie, trie.depth), 1):
         expected = codes.tables[level - 1] + mean @ codes.project[level - 1].weight.T
         torch.testing.assert_close(codes.vectors(level), expected)
 
 
 def test_tied_leaves_add_the_item_that_the_leaf_names():
-    tied = tiny_model(tie_leaves=True)
+    tied = tiny_model(tied="leaves")
     for decoder in tied.decoders.values():
         vectors, free = decoder.node_vectors(tied.items), decoder.codes.vectors(decoder.trie.depth)
         for item in range(N_ITEMS):
             leaf = decoder.trie.item_nodes[item, -1]
             torch.testing.assert_close(vectors[-1][leaf], free[leaf] + tied.items.vectors()[item])
-    shared = tiny_model(tie_leaves=True, code_embedding="level")  # a shared table has no leaf of its own
+        assert torch.equal(vectors[0], decoder.codes.vectors(1))
+    shared = tiny_model(tied="nodes", code_embedding="level")  # a shared table has no leaf of its own
     for decoder in shared.decoders.values():
         assert torch.equal(decoder.node_vectors(shared.items)[-1], decoder.codes.vectors(decoder.trie.depth))
+
+
+def test_tied_nodes_add_the_mean_of_the_items_below():
+    tied = tiny_model(tied="nodes")
+    for decoder in tied.decoders.values():
+        for level, vectors in enumerate(decoder.node_vectors(tied.items), 1):
+            for node in range(decoder.trie.n_nodes[level]):
+                below = decoder.trie.item_nodes[:, level - 1] == node
+                expected = decoder.codes.vectors(level)[node] + tied.items.vectors()[below].mean(0)
+                torch.testing.assert_close(vectors[node], expected)
 
 
 def test_frozen_content_is_no_parameter_and_only_one_copy_is_saved():

@@ -17,7 +17,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
     ({"encoder": "bidirectional"}, {"contrastive": "cosine"}),
     ({"code_embedding": "level"}, {"contrastive": "info_nce", "negatives": 8}),
-    ({"tie_leaves": True, "item_content": False}, {"contrastive": "off", "transfer_layers": 2}),
+    ({"tied": "leaves", "item_content": False}, {"contrastive": "off", "transfer_layers": 2}),
     ({"code_content": False, "seed_start": False}, {"generation_reduction": "mean"}),
     ({"decoder_layers": 0}, {"transfer": False}),
     ({"streams": ["semantic"]}, {}),
