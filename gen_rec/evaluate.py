@@ -44,7 +44,7 @@ def as_methods(rankings: Rankings) -> dict[str, Ranked | Fused]:
 def cases_to_rank(
     dataset: Dataset, split: Literal["valid", "test"], max_users: int = 0
 ) -> tuple[Cases, NDArray[np.int64]]:
-    """The cases of a split, and the rows of those to rank, ascending.
+    """The cases of a split, and the rows of those to work on, ascending.
 
     max_users: only so many, drawn once with a fixed seed; 0 takes all
     raises     DataError where the split holds no case.

@@ -25,7 +25,8 @@ from gen_rec.embsum.encode import PARTITION_ROWS, Split, in_bfloat16, model_key,
 from gen_rec.embsum.model import CONFIG_FILE, EmbSum
 from gen_rec.embsum.tokens import HistoryTokens
 from gen_rec.engine import Engine, Job, Partitions, Work
-from gen_rec.errors import DataError, MissingExtra
+from gen_rec.errors import MissingExtra
+from gen_rec.evaluate import cases_to_rank
 from gen_rec.files import atomic_path, content_hash, write_json
 from gen_rec.run import Run
 from gen_rec.summaries.rouge import mean_rouge_l
@@ -59,12 +60,7 @@ def run_generate(
     model = run.embsum / "model"
     run.need(model / CONFIG_FILE, "embsum train")
     dataset = Dataset.load(run.need(run.data, "prepare"))
-    cases = dataset.cases(split)
-    if not len(cases):
-        raise DataError(f"the {split} split has no interaction; see data.split, or give users three interactions")
-    rows = np.arange(len(cases))
-    if limit and limit < len(rows):
-        rows = np.sort(np.random.default_rng(0).choice(rows, limit, replace=False))
+    cases, rows = cases_to_rank(dataset, split, limit)
     wanted = teacher(config.summaries, dataset.items, run)([cases[int(row)] for row in rows])
     started = time.perf_counter()
     work = _Open(model.resolve(), run.data.resolve(), split, rows, partition_rows, in_bfloat16(config))

@@ -33,7 +33,6 @@ class ObjectiveConfig:
     """Layers of the auxiliary decoder, which is not needed after training."""
     transfer_targets: int = 512
     """Targets of a batch that the transfer task uses, drawn anew each step; 0 uses all."""
-
     next_item_weight: float = 0.0
     """w: weight of the next-item task, which scores the target's own vector straight off the encoder's state (ours, not
     the article's)."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gen_rec.objectives.sampled import sampled_cross_entropy
+
 
 def next_item_loss(states: Tensor, targets: Tensor, vectors: Tensor, negatives: int) -> Tensor:
     """Cross-entropy of the target by dot product.
@@ -24,6 +26,4 @@ def next_item_loss(states: Tensor, targets: Tensor, vectors: Tensor, negatives: 
         return functional.cross_entropy(states @ vectors.T, targets, reduction="none")
     sampled = torch.randint(len(vectors), (negatives,), device=targets.device)
     positive = (states * vectors[targets]).sum(-1, keepdim=True)  # (n, 1)
-    others = (states @ vectors[sampled].T).masked_fill(targets[:, None] == sampled, -torch.inf)  # (n, negatives)
-    logits = torch.cat([positive, others], 1)
-    return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long), reduction="none")
+    return sampled_cross_entropy(positive, states @ vectors[sampled].T, targets, sampled)
