@@ -71,6 +71,7 @@ SHAPES: list[dict[str, Any]] = [
     {"code_embedding": "level", "item_content": False},
     {"tied": "leaves", "code_content": False},
     {"tied": "nodes"},
+    {"tied": "nodes", "look_ahead": True},
     {"seed_start": False, "decoder_layers": 1},
     {"decoder_layers": 0, "encoder_layers": 1},
 ]

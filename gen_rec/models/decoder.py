@@ -10,8 +10,9 @@ from gen_rec.models.attention import RecencyBias
 from gen_rec.models.blocks import DecoderLayer, Memory, Places
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.dropout import Dropout
-from gen_rec.models.embeddings import INITIAL_STD, ItemEmbedding, LevelCodeEmbedding, PrefixCodeEmbedding, node_means
+from gen_rec.models.embeddings import INITIAL_STD, LevelCodeEmbedding, PrefixCodeEmbedding, node_means
 from gen_rec.models.encoder import Encoded
+from gen_rec.models.look_ahead import branch_log_probs
 from gen_rec.models.packing import take
 from gen_rec.models.siblings import sibling_log_probs
 from indexing import Trie
@@ -36,6 +37,7 @@ class StreamDecoder(nn.Module):
         super().__init__()
         self.trie = trie
         self.tied = config.tied if config.code_embedding == "prefix" else "none"
+        self.look_ahead = config.look_ahead and trie.depth > 1
         self.seed_start = config.seed_start
         hidden = config.hidden_size
         self.codes: PrefixCodeEmbedding | LevelCodeEmbedding
@@ -69,15 +71,17 @@ class StreamDecoder(nn.Module):
         memories = [cast(DecoderLayer, layer).memory(encoded.states) for layer in self.layers]
         return Context(seed.flatten(0, 1), memories, biases)
 
-    def node_vectors(self, items: ItemEmbedding) -> list[Tensor]:
-        """Vectors of the nodes of levels 1..depth, each (n_nodes[level], d)."""
+    def node_vectors(self, items: Tensor) -> list[Tensor]:
+        """Vectors of the nodes of levels 1..depth, each (n_nodes[level], d).
+
+        items: (n_items, d), all items' vectors
+        """
         vectors = [self.codes.vectors(level) for level in range(1, self.trie.depth + 1)]
         if self.tied == "none":
             return vectors
-        known = items.vectors()
-        vectors[-1] = vectors[-1] + known[self.trie.leaf_items]
+        vectors[-1] = vectors[-1] + items[self.trie.leaf_items]
         if self.tied == "nodes":
-            means = node_means(known, self.trie, self.trie.depth - 1)
+            means = node_means(items, self.trie, self.trie.depth - 1)
             vectors[:-1] = [own + mean for own, mean in zip(vectors[:-1], means, strict=True)]
         return vectors
 
@@ -111,7 +115,9 @@ class StreamDecoder(nn.Module):
         """
         states = self.output_dropout(states[: self.trie.depth])
         found = []
-        for level in range(self.trie.depth):
+        if self.look_ahead:
+            found.append(branch_log_probs(states[0], nodes[:, 0], vectors[1], self.trie))
+        for level in range(len(found), self.trie.depth):
             parents = nodes[:, level - 1] if level else nodes.new_zeros(len(nodes))
             codes = self.trie.codes_at(level + 1, nodes[:, level])  # (n,)
             found.append(sibling_log_probs(states[level], parents, codes, level, vectors[level], self.trie))

@@ -63,7 +63,7 @@ class FoldedDecoder:
     @torch.no_grad()
     def __init__(self, decoder: StreamDecoder, items: ItemEmbedding, dtype: torch.dtype | None = None) -> None:
         self.trie = decoder.trie
-        vectors = [vectors.detach() for vectors in decoder.node_vectors(items)]
+        vectors = [vectors.detach() for vectors in decoder.node_vectors(items.vectors())]
         kinds = decoder.kinds.detach()
         self.dtype = dtype or kinds.dtype
         self.tokens = [kinds[:1]] + [v + kinds[i] for i, v in enumerate(vectors[:-1], 1)]
@@ -82,6 +82,9 @@ class FoldedDecoder:
                 every = torch.arange(self.trie.n_nodes[level], device=kinds.device)
                 rows, absent = self.children(level, every)
                 self._tables[level] = rows.flatten(1), absent
+        self.ahead: tuple[Tensor, Tensor] | None = None  # what the first code is scored with, see all_branch_log_probs
+        if decoder.look_ahead:
+            self.ahead = self.children(1, torch.arange(self.trie.n_nodes[1], device=kinds.device))
 
     def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the children of some nodes.

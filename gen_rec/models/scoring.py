@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.folded import FoldedDecoder, Past, Token, biased_product
+from gen_rec.models.look_ahead import all_branch_log_probs
 from gen_rec.models.siblings import group_by_parent
 from gen_rec.models.two_stream import TwoStreamModel
 
@@ -71,6 +72,8 @@ def child_log_probs(decoder: FoldedDecoder, level: int, parents: Tensor, states:
     Beams at the same node are multiplied with its children in one product (see ``sibling_log_probs``).
     """
     n, d = states.shape
+    if level == 0 and decoder.ahead is not None:
+        return all_branch_log_probs(states, *decoder.ahead, decoder.trie)
     if level == 0:
         rows, absent = decoder.children(0, parents[:1])
         return biased_product(absent, states[None], rows.transpose(1, 2))[0].log_softmax(-1)
@@ -84,6 +87,8 @@ def child_log_probs(decoder: FoldedDecoder, level: int, parents: Tensor, states:
 
 def child_log_probs_of_all(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
     """The same where all rows have the same nodes. parents: (beams,); states: (rows, beams, d)."""
+    if level == 0 and decoder.ahead is not None:
+        return child_log_probs(decoder, 0, parents, states.flatten(0, 1)).view(*states.shape[:2], -1)
     rows, absent = decoder.children(level, parents)  # (beams, width, d), (beams, 1, width)
     logits = biased_product(absent, states.transpose(0, 1), rows.transpose(1, 2))  # (beams, rows, width)
     return logits.log_softmax(-1).transpose(0, 1)

@@ -28,6 +28,7 @@ class ModelOutput(NamedTuple):
 
     streams: dict[str, StreamOutput]  # behaviour first
     states: Tensor  # (n, d): the encoder's, at the last item before each target
+    items: Tensor  # (n_items, d): all items' vectors
 
 
 class TwoStreamModel(nn.Module):
@@ -87,16 +88,18 @@ class TwoStreamModel(nn.Module):
                 f"targets must have {allowed} column(s) with the {self.config.encoder} encoder and histories of "
                 f"{history.shape[1]} items, got {width}"
             )
-        encoded = self.encode(history, lengths, last_only=width == 1)
+        known = self.items.vectors()  # once: the text of the whole catalogue is projected here
+        entering = nn.functional.embedding(history.clamp(min=0), known)
+        encoded = self.encoder(entering, lengths, last_only=width == 1)
         rows = (targets.flatten() >= 0).nonzero()[:, 0]  # (n,) what is real: nothing else is decoded
         places = Places(rows, *targets.shape)
         items = targets.flatten()[rows]  # (n,)
         outputs = {}
         for name, decoder in self.streams.items():
             nodes = decoder.trie.item_nodes[items]  # (n, depth)
-            vectors = decoder.node_vectors(self.items)
+            vectors = decoder.node_vectors(known)
             summary = name in summaries
             states = decoder.target_states(decoder.context(encoded), nodes, places, vectors, summary)
             log_probs = decoder.code_log_probs(states, nodes, vectors)
             outputs[name] = StreamOutput(log_probs, states[-1] if summary else None, nodes, vectors)
-        return ModelOutput(outputs, take(encoded.last.flatten(0, 1), rows))
+        return ModelOutput(outputs, take(encoded.last.flatten(0, 1), rows), known)

@@ -61,7 +61,7 @@ class EagerObjective(nn.Module):
                    ``generation/<stream>``; ``contrastive``, ``next_item``, ``reconstruction``, ``recognition`` when
                    learnt.
         """
-        outputs, states = self.model(batch.history, batch.lengths, batch.targets, self.summaries)
+        outputs, states, items = self.model(batch.history, batch.lengths, batch.targets, self.summaries)
         targets = batch.targets[batch.targets >= 0]  # (n,)
         share = len(targets) / (n_targets or len(targets))  # turns a mean over this batch into the step's part
         terms: dict[str, Tensor] = {}
@@ -75,8 +75,7 @@ class EagerObjective(nn.Module):
             terms["contrastive"] = torch.stack(parts).sum() * share
             loss = loss + self.config.contrastive_weight * terms["contrastive"]
         if self.config.next_item_weight:
-            vectors = self.model.items.vectors()
-            found = next_item_loss(states, targets, vectors, self.config.next_item_negatives)
+            found = next_item_loss(states, targets, items, self.config.next_item_negatives)
             terms["next_item"] = found.mean() * share
             loss = loss + self.config.next_item_weight * terms["next_item"]
         if self.transfer is not None:

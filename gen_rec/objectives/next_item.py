@@ -7,8 +7,8 @@ have on the way in, so that every interaction trains the item's vector from both
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from gen_rec.models.softmax_share import log_share
 from gen_rec.objectives.sampled import sampled_cross_entropy
 
 
@@ -23,7 +23,7 @@ def next_item_loss(states: Tensor, targets: Tensor, vectors: Tensor, negatives: 
     returns    (n,)
     """
     if negatives == 0:
-        return functional.cross_entropy(states @ vectors.T, targets, reduction="none")
+        return -log_share(states, vectors, targets[:, None])
     sampled = torch.randint(len(vectors), (negatives,), device=targets.device)
     positive = (states * vectors[targets]).sum(-1, keepdim=True)  # (n, 1)
     return sampled_cross_entropy(positive, states @ vectors[sampled].T, targets, sampled)

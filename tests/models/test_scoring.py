@@ -69,7 +69,7 @@ def test_steps_with_a_past_equal_all_tokens_at_once(shape: dict[str, Any]):
     encoded = model.encode(history, lengths)
     generator = torch.Generator().manual_seed(4)
     for decoder in model.streams.values():
-        trie, vectors = decoder.trie, decoder.node_vectors(model.items)
+        trie, vectors = decoder.trie, decoder.node_vectors(model.items.vectors())
         items = torch.randint(N_ITEMS, (len(history), 7), generator=generator)
         paths = trie.item_nodes[items]  # (rows, 7, depth)
         scorer = StreamScorer(FoldedDecoder(decoder, model.items), encoded)
@@ -86,6 +86,10 @@ def test_steps_with_a_past_equal_all_tokens_at_once(shape: dict[str, Any]):
             states = expected[:, :, level].gather(1, at[..., None].expand(-1, -1, 12))
             children = trie.children(level, nodes)  # (rows, beams, width)
             logits = (vectors[level][children.clamp(min=0)] @ states[..., None])[..., 0]
+            if level == 0 and decoder.look_ahead:  # a branch scores as its children do together
+                ahead = (states[:, 0] @ vectors[1].T).exp()  # (rows, n_nodes[2])
+                sums = [ahead[:, trie.parents(2) == child].sum(1) for child in children[0, 0].tolist()]
+                logits = torch.stack(sums, 1)[:, None].log()
             close(found, logits.masked_fill(children < 0, -torch.inf).log_softmax(-1))
             if level + 1 < trie.depth:
                 n_old = found.shape[1]
@@ -118,7 +122,7 @@ def test_a_token_sees_only_the_codes_before_it_and_targets_only_themselves():
     history, lengths = histories([6, 3])
     encoded = model.encode(history, lengths, last_only=False)
     decoder = model.streams["semantic"]
-    trie, vectors, context = decoder.trie, decoder.node_vectors(model.items), decoder.context(encoded)
+    trie, vectors, context = decoder.trie, decoder.node_vectors(model.items.vectors()), decoder.context(encoded)
     nodes = trie.item_nodes[dense_targets(history).clamp(min=0)]  # (2, 6, 3)
     states = states_of(decoder, context, nodes, vectors, summary=True)
     assert states.shape == (2, 6, 5, 12)

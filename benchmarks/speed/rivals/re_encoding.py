@@ -34,7 +34,7 @@ def _search(
     model: TwoStreamModel, decoder: StreamDecoder, history: Tensor, lengths: Tensor, beams: int, k: int
 ) -> tuple[Tensor, Tensor]:
     trie, rows = decoder.trie, len(history)
-    vectors = decoder.node_vectors(model.items)
+    vectors = decoder.node_vectors(model.items.vectors())
     path = torch.zeros(rows, 1, 0, dtype=torch.int64)  # (rows, beams, codes so far) nodes
     held = torch.zeros(rows, 1)
     for level in range(trie.depth):
