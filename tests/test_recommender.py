@@ -56,7 +56,7 @@ def test_scores_are_the_models_own_probabilities(recommender: Recommender) -> No
         for row in (0, 17, 39):
             target = recommender.items["item_id"].to_list().index(found["item_id"][row])
             with torch.no_grad():
-                output = recommender.model(history, torch.tensor([3]), torch.tensor([[target]])).streams[stream]
+                output = recommender.model(history, torch.tensor([3]), torch.tensor([[target]]))[stream]
             assert found[f"{stream}_score"][row] == pytest.approx(output.code_log_probs.sum().item(), abs=1e-4)
 
 

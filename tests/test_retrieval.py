@@ -34,7 +34,7 @@ def truth(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> dict[str, 
     for row in range(len(history)):
         for item in range(N_ITEMS):
             n = max(1, int(lengths[row]))
-            output = model(history[row : row + 1, :n], lengths[row : row + 1], torch.tensor([[item]])).streams
+            output = model(history[row : row + 1, :n], lengths[row : row + 1], torch.tensor([[item]]))
             for stream, table in scores.items():
                 table[row, item] = float(output[stream].code_log_probs.sum())
     return scores

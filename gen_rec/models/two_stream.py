@@ -10,7 +10,6 @@ from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
 from gen_rec.models.encoder import Encoded, HistoryEncoder
-from gen_rec.models.packing import take
 from indexing import Trie
 
 
@@ -21,14 +20,6 @@ class StreamOutput(NamedTuple):
     summary: Tensor | None  # (n, d): state of the summary token
     nodes: Tensor  # (n, depth): the targets' trie nodes
     vectors: list[Tensor]  # a level from 1 to depth: (n_nodes[level], d) vectors of all nodes
-
-
-class ModelOutput(NamedTuple):
-    """What the model says of a batch of known targets; n targets are real."""
-
-    streams: dict[str, StreamOutput]  # behaviour first
-    states: Tensor  # (n, d): the encoder's, at the last item before each target
-    items: Tensor  # (n_items, d): all items' vectors
 
 
 class TwoStreamModel(nn.Module):
@@ -70,7 +61,7 @@ class TwoStreamModel(nn.Module):
 
     def forward(
         self, history: Tensor, lengths: Tensor, targets: Tensor, summaries: Collection[str] = ()
-    ) -> ModelOutput:
+    ) -> dict[str, StreamOutput]:
         """Score known targets in every stream.
 
         history: (batch, items) int64, oldest first, left-aligned
@@ -102,4 +93,4 @@ class TwoStreamModel(nn.Module):
             states = decoder.target_states(decoder.context(encoded), nodes, places, vectors, summary)
             log_probs = decoder.code_log_probs(states, nodes, vectors)
             outputs[name] = StreamOutput(log_probs, states[-1] if summary else None, nodes, vectors)
-        return ModelOutput(outputs, take(encoded.last.flatten(0, 1), rows), known)
+        return outputs

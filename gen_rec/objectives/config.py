@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass
 class ObjectiveConfig:
-    """Which losses are learnt, and how much each counts: L_gen + λ1 L_con + λ2 (L_recon + L_recog) + w L_next."""
+    """Which losses are learnt, and how much each counts: L_gen + λ1 L_con + λ2 (L_recon + L_recog)."""
 
     generation_reduction: Literal["sum", "mean"] = "sum"
     """Over the code levels of a target: "sum" is the item's negative log-likelihood (the article), "mean" divides
@@ -33,14 +33,9 @@ class ObjectiveConfig:
     """Layers of the auxiliary decoder, which is not needed after training."""
     transfer_targets: int = 512
     """Targets of a batch that the transfer task uses, drawn anew each step; 0 uses all."""
-    next_item_weight: float = 0.0
-    """w: weight of the next-item task, which scores the target's own vector straight off the encoder's state (ours, not
-    the article's)."""
-    next_item_negatives: int = 0
-    """Items sampled a batch that stand for the catalogue in the next-item task; 0 takes all of it."""
 
     def __post_init__(self) -> None:
-        for name in ("contrastive_weight", "reconstruction_weight", "recognition_weight", "next_item_weight"):
+        for name in ("contrastive_weight", "reconstruction_weight", "recognition_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"objective.{name} must not be negative, got {getattr(self, name)}")
         for name in ("mask_rate", "replace_rate"):
@@ -48,11 +43,6 @@ class ObjectiveConfig:
                 raise ValueError(f"objective.{name} must lie in (0, 1], got {getattr(self, name)}")
         if self.temperature <= 0:
             raise ValueError(f"objective.temperature must be positive, got {self.temperature}")
-        for name, least in (
-            ("negatives", 1),
-            ("transfer_layers", 1),
-            ("transfer_targets", 0),
-            ("next_item_negatives", 0),
-        ):
+        for name, least in (("negatives", 1), ("transfer_layers", 1), ("transfer_targets", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"objective.{name} must be at least {least}, got {getattr(self, name)}")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gen_rec.objectives.config import ObjectiveConfig
-from gen_rec.objectives.sampled import sampled_cross_entropy
 
 
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
@@ -34,7 +33,9 @@ def info_nce(predicted: Tensor, targets: Tensor, negatives: Tensor, table: Tenso
     predicted = functional.normalize(predicted, dim=-1)
     positive = (predicted * functional.normalize(table[targets], dim=-1)).sum(-1, keepdim=True)  # (n, 1)
     others = predicted @ functional.normalize(table[negatives], dim=-1).T  # (n, m)
-    return sampled_cross_entropy(positive / temperature, others / temperature, targets, negatives)
+    others = others.masked_fill(targets[:, None] == negatives, -torch.inf)
+    logits = torch.cat([positive, others], 1) / temperature
+    return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long), reduction="none")
 
 
 class SummaryContrast(nn.Module):

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from gen_rec.models.two_stream import StreamOutput, TwoStreamModel
 from gen_rec.objectives.config import ObjectiveConfig
 from gen_rec.objectives.contrastive import SummaryContrast
-from gen_rec.objectives.next_item import next_item_loss
 from gen_rec.objectives.transfer import SemanticTransfer
 
 BEHAVIOR, SEMANTIC = "behavior", "semantic"
@@ -58,10 +57,9 @@ class EagerObjective(nn.Module):
                    spreads one step over processes or micro-batches gives the number of the whole step, so that the
                    step does not depend on how it was cut.
         returns    scalars: ``loss`` (what to minimise) and its parts, unweighted: ``generation`` and
-                   ``generation/<stream>``; ``contrastive``, ``next_item``, ``reconstruction``, ``recognition`` when
-                   learnt.
+                   ``generation/<stream>``; ``contrastive``, ``reconstruction``, ``recognition`` when learnt.
         """
-        outputs, states, items = self.model(batch.history, batch.lengths, batch.targets, self.summaries)
+        outputs = self.model(batch.history, batch.lengths, batch.targets, self.summaries)
         targets = batch.targets[batch.targets >= 0]  # (n,)
         share = len(targets) / (n_targets or len(targets))  # turns a mean over this batch into the step's part
         terms: dict[str, Tensor] = {}
@@ -74,10 +72,6 @@ class EagerObjective(nn.Module):
             parts = [net(outputs[name].summary, targets).mean() for name, net in self.contrast.items()]
             terms["contrastive"] = torch.stack(parts).sum() * share
             loss = loss + self.config.contrastive_weight * terms["contrastive"]
-        if self.config.next_item_weight:
-            found = next_item_loss(states, targets, items, self.config.next_item_negatives)
-            terms["next_item"] = found.mean() * share
-            loss = loss + self.config.next_item_weight * terms["next_item"]
         if self.transfer is not None:
             terms.update({name: term * share for name, term in self._transfer(outputs).items()})
             loss = loss + self.config.reconstruction_weight * terms["reconstruction"]

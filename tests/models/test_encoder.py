@@ -39,11 +39,11 @@ def test_log_probabilities_do_not_depend_on_padding_or_companions(encoder: str, 
     model = tiny_model(encoder=encoder, **shape)
     history, lengths = histories(LENGTHS)
     targets = torch.tensor([[3], [9], [3], [0], [22]])
-    together = model(torch.nn.functional.pad(history, (0, 4), value=7), lengths, targets, summaries=STREAMS).streams
+    together = model(torch.nn.functional.pad(history, (0, 4), value=7), lengths, targets, summaries=STREAMS)
     for row, length in enumerate(LENGTHS):
         alone = model(
             history[row : row + 1, : max(1, length)], lengths[row : row + 1], targets[row : row + 1], summaries=STREAMS
-        ).streams
+        )
         for stream, output in alone.items():
             close(output.code_log_probs[0], together[stream].code_log_probs[row])
             close(output.summary[0], together[stream].summary[row])
@@ -54,12 +54,10 @@ def test_dense_targets_do_not_depend_on_padding_or_companions():
     history, lengths = histories([4, 1, 6, 3])
     targets = dense_targets(history)
     wide, far = torch.nn.functional.pad(history, (0, 3), value=5), torch.nn.functional.pad(targets, (0, 3), value=-1)
-    together = model(wide, lengths, far, summaries=STREAMS).streams
+    together = model(wide, lengths, far, summaries=STREAMS)
     start = 0
     for row, length in enumerate(lengths.tolist()):
-        alone = model(
-            history[row : row + 1, :length], lengths[row : row + 1], targets[row : row + 1, :length], STREAMS
-        ).streams
+        alone = model(history[row : row + 1, :length], lengths[row : row + 1], targets[row : row + 1, :length], STREAMS)
         for stream, output in alone.items():
             close(output.code_log_probs, together[stream].code_log_probs[start : start + length])
             close(output.summary, together[stream].summary[start : start + length])
@@ -79,8 +77,7 @@ def test_the_future_does_not_leak(shape: dict, changed: int):
     before, after = model.encode(history, lengths, last_only=False), model.encode(other, lengths, last_only=False)
     close(after.states[:, :changed], before.states[:, :changed])
     assert not torch.allclose(after.states[:, changed:], before.states[:, changed:])
-    first = model(history, lengths, targets, STREAMS).streams
-    second = model(other, lengths, other_targets, STREAMS).streams
+    first, second = model(history, lengths, targets, STREAMS), model(other, lengths, other_targets, STREAMS)
     for stream in first:
         for name in ("code_log_probs", "summary"):
             a = getattr(first[stream], name).unflatten(0, (3, 6))
@@ -120,11 +117,11 @@ def test_one_causal_pass_equals_one_row_for_each_prefix(shape: dict):
     model = tiny_model(**shape)
     history, lengths = histories([5, 2, 6, 1])
     targets = dense_targets(history)
-    dense = model(history, lengths, targets, summaries=STREAMS).streams
+    dense = model(history, lengths, targets, summaries=STREAMS)
     rows = [(row, end) for row, length in enumerate(lengths.tolist()) for end in range(1, length + 1)]
     prefixes = torch.stack([history[row].masked_fill(torch.arange(6) >= end, -1) for row, end in rows])
     following = torch.stack([targets[row, end - 1 : end] for row, end in rows])
-    single = model(prefixes, torch.tensor([end for _, end in rows]), following, summaries=STREAMS).streams
+    single = model(prefixes, torch.tensor([end for _, end in rows]), following, summaries=STREAMS)
     for stream, output in dense.items():
         assert torch.equal(output.nodes, single[stream].nodes)
         close(single[stream].code_log_probs, output.code_log_probs)
@@ -146,7 +143,7 @@ def test_float32_agrees_with_float64():
     """1e-4: float32 keeps seven digits of log-probabilities of size ten, through four layers."""
     history, lengths = histories(LENGTHS)
     targets = torch.tensor([[3], [9], [3], [0], [22]])
-    exact = tiny_model()(history, lengths, targets, STREAMS).streams
-    rounded = tiny_model().float()(history, lengths, targets, STREAMS).streams
+    exact = tiny_model()(history, lengths, targets, STREAMS)
+    rounded = tiny_model().float()(history, lengths, targets, STREAMS)
     for stream, output in rounded.items():
         torch.testing.assert_close(output.code_log_probs.double(), exact[stream].code_log_probs, atol=1e-4, rtol=1e-4)

@@ -24,7 +24,7 @@ def taught(model: TwoStreamModel, history: torch.Tensor, lengths: torch.Tensor) 
     """(rows, n_items) a stream: every item of the catalogue in turn as the known target of every history."""
     columns: dict[str, list[torch.Tensor]] = {stream: [] for stream in model.streams}
     for item in range(N_ITEMS):
-        output = model(history, lengths, torch.full((len(history), 1), item)).streams
+        output = model(history, lengths, torch.full((len(history), 1), item))
         for stream, column in columns.items():
             column.append(output[stream].code_log_probs.sum(1))
     return {stream: torch.stack(column, 1) for stream, column in columns.items()}
@@ -201,7 +201,7 @@ def test_what_was_folded_before_a_fused_step_is_forgotten():
         found = exact_scores(stream_scorers(model.eval(), *history)["semantic"], model.streams["semantic"].trie)
         close(found, taught(model, *history)["semantic"].detach())
         outputs = model.train()(*history, torch.zeros(len(LENGTHS), 1, dtype=torch.int64))
-        outputs.streams["semantic"].code_log_probs.sum().backward()
+        outputs["semantic"].code_log_probs.sum().backward()
         optimizer.step()
 
 

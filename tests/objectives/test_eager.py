@@ -56,7 +56,7 @@ def test_generation_is_the_negative_log_likelihood_of_the_items(reduction: str, 
 @pytest.mark.parametrize(("kind", "function"), [("smooth_l1", smooth_l1), ("cosine", cosine)])
 def test_contrastive_compares_each_summary_with_its_own_target(kind: str, function: Any):
     whole, batch = objective_of(contrastive=kind, transfer=False), dense_batch()
-    outputs = whole.model(*batch, summaries=list(whole.model.streams)).streams
+    outputs = whole.model(*batch, summaries=list(whole.model.streams))
     parts = []
     for stream, output in outputs.items():
         net = whole.contrast[stream]
@@ -72,16 +72,11 @@ def test_contrastive_compares_each_summary_with_its_own_target(kind: str, functi
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["smooth_l1", "cosine", "info_nce", "off"])
 def test_the_total_is_the_weighted_sum(kind: str):
-    weights = {
-        "contrastive_weight": 0.7,
-        "reconstruction_weight": 0.3,
-        "recognition_weight": 1.9,
-        "next_item_weight": 0.4,
-    }
+    weights = {"contrastive_weight": 0.7, "reconstruction_weight": 0.3, "recognition_weight": 1.9}
     terms = objective_of(contrastive=kind, negatives=5, **weights)(dense_batch())
     assert ("contrastive" in terms) == (kind != "off")
     expected = terms["generation/behavior"] + terms["generation/semantic"]
-    expected = expected + 0.3 * terms["reconstruction"] + 1.9 * terms["recognition"] + 0.4 * terms["next_item"]
+    expected = expected + 0.3 * terms["reconstruction"] + 1.9 * terms["recognition"]
     expected = expected + 0.7 * terms.get("contrastive", torch.tensor(0.0))
     torch.testing.assert_close(terms["loss"], expected, atol=TOLERANCE, rtol=0)
     assert all(bool(term.isfinite()) and term.ndim == 0 for term in terms.values())
@@ -89,7 +84,7 @@ def test_the_total_is_the_weighted_sum(kind: str):
 
 def test_parts_of_a_batch_add_up_to_the_whole_in_loss_and_gradient():
     """Uneven parts: one has nine targets, the other three; each is divided by the twelve of the step."""
-    whole, batch = objective_of(transfer=False, contrastive="smooth_l1", next_item_weight=0.5), dense_batch()
+    whole, batch = objective_of(transfer=False, contrastive="smooth_l1"), dense_batch()
     n = int((batch.targets >= 0).sum())
     loss = whole(batch)["loss"]
     gradients = torch.autograd.grad(loss, whole.parameters())
@@ -105,7 +100,7 @@ def test_parts_of_a_batch_add_up_to_the_whole_in_loss_and_gradient():
 
 @torch.no_grad()
 def test_every_term_scales_with_the_targets_of_the_step():
-    whole, batch = objective_of(contrastive="info_nce", negatives=5, next_item_weight=0.5), dense_batch()
+    whole, batch = objective_of(contrastive="info_nce", negatives=5), dense_batch()
     torch.manual_seed(0)
     own = whole(batch)
     torch.manual_seed(0)
@@ -116,7 +111,7 @@ def test_every_term_scales_with_the_targets_of_the_step():
 
 @torch.no_grad()
 def test_a_dense_row_costs_what_its_targets_cost_one_by_one():
-    whole, batch = objective_of(transfer=False, next_item_weight=0.5), dense_batch()
+    whole, batch = objective_of(transfer=False), dense_batch()
     rows = (batch.targets >= 0).nonzero().tolist()
     prefixes = torch.stack([batch.history[r].masked_fill(torch.arange(6) > c, -1) for r, c in rows])
     following = torch.stack([batch.targets[r, c : c + 1] for r, c in rows])
@@ -129,7 +124,7 @@ def test_a_dense_row_costs_what_its_targets_cost_one_by_one():
 @pytest.mark.parametrize(("limit", "used"), [(0, 12), (5, 5), (12, 12), (100, 12)])
 def test_transfer_uses_some_targets_with_their_own_summaries(limit: int, used: int, monkeypatch: pytest.MonkeyPatch):
     whole, batch = objective_of(transfer_targets=limit), dense_batch()
-    output = whole.model(*batch, summaries=list(whole.model.streams)).streams
+    output = whole.model(*batch, summaries=list(whole.model.streams))
     seen = []
 
     def record(nodes: Tensor, summary: Tensor, vectors: list[Tensor]) -> Tensor:

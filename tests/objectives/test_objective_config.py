@@ -13,8 +13,6 @@ from gen_rec.objectives.config import ObjectiveConfig
         ({"contrastive_weight": -1.0}, r"objective\.contrastive_weight must not be negative, got -1\.0"),
         ({"reconstruction_weight": -0.5}, r"objective\.reconstruction_weight must not be negative, got -0\.5"),
         ({"recognition_weight": -2.0}, r"objective\.recognition_weight must not be negative, got -2\.0"),
-        ({"next_item_weight": -1.0}, r"objective\.next_item_weight must not be negative, got -1\.0"),
-        ({"next_item_negatives": -1}, r"objective\.next_item_negatives must be at least 0, got -1"),
         ({"mask_rate": 0.0}, r"objective\.mask_rate must lie in \(0, 1\], got 0\.0"),
         ({"replace_rate": 1.5}, r"objective\.replace_rate must lie in \(0, 1\], got 1\.5"),
         ({"temperature": 0.0}, r"objective\.temperature must be positive, got 0\.0"),
@@ -33,6 +31,5 @@ def test_the_defaults_are_the_articles():
     assert config.contrastive == "smooth_l1"
     assert config.generation_reduction == "sum"
     assert config.contrastive_weight == config.reconstruction_weight == config.recognition_weight == 1.0
-    assert config.next_item_weight == 0.0
     assert config.mask_rate == config.replace_rate == 0.5
     ObjectiveConfig(contrastive_weight=0.0, mask_rate=1.0, transfer_targets=0)
