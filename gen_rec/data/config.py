@@ -90,8 +90,10 @@ class DataConfig:
     tie_seed: int = 0
     """Seed of the shuffle of ``tie_order: shuffled``."""
 
-    split: Literal["leave-one-out", "temporal"] = "leave-one-out"
+    split: Literal["leave-one-out", "leave-last-out", "temporal"] = "leave-one-out"
     """``leave-one-out``: a user's last interaction is test, the one before it validation, the rest training.
+    ``leave-last-out``: the same tests, but everything before them trains: for training once more, without validation,
+    with settings and epochs that a leave-one-out run has picked.
     ``temporal``: everything from ``test_from`` on is test, from ``valid_from`` on validation."""
     valid_from: float | str = 0.8
     """Start of the validation window: a quantile of all timestamps (0 to 1), or an ISO-8601 date."""

@@ -178,8 +178,8 @@ def _k_core(rows: _Rows, k: int, name: str) -> tuple[_Rows, int]:
 def _split(
     offsets: np.ndarray, timestamps: np.ndarray, raw: RawData, config: DataConfig
 ) -> tuple[np.ndarray, tuple[int, int] | None]:
-    if config.split == "leave-one-out":
-        split = leave_one_out(offsets)
+    if config.split != "temporal":
+        split = leave_one_out(offsets, validation=config.split == "leave-one-out")
         if not split.any():
             logger.warning("no user has three interactions, so nothing is left for validation and test")
         return split, None

@@ -8,16 +8,18 @@ from gen_rec.data.config import parse_date, unix_seconds
 from gen_rec.errors import DataError
 
 
-def leave_one_out(offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+def leave_one_out(offsets: NDArray[np.int64], validation: bool = True) -> NDArray[np.uint8]:
     """Last interaction of a user: test; the one before it: validation; the rest: training.
 
-    offsets: (n_users + 1,)  rows of each user, chronological
-    returns  (n_interactions,) uint8; users with fewer than three interactions only train.
+    offsets:    (n_users + 1,)  rows of each user, chronological
+    validation: without it the one before the last trains too; what is tested stays the same
+    returns     (n_interactions,) uint8; users with fewer than three interactions only train.
     """
     split = np.full(int(offsets[-1]), TRAIN, dtype=np.uint8)
     ends = offsets[1:][np.diff(offsets) >= 3]
     split[ends - 1] = TEST
-    split[ends - 2] = VALID
+    if validation:
+        split[ends - 2] = VALID
     return split
 
 

@@ -51,6 +51,18 @@ def test_leave_one_out_structures(lists):
 
 
 @settings(deadline=None)
+@given(histories)
+def test_without_validation_all_but_the_tests_train_and_these_stay_the_same(lists):
+    with_it = make(lists)
+    without = make(lists, leave_one_out(with_it.offsets, validation=False))
+    assert as_lists(without.train_sequences()) == [items[:-1] if len(items) >= 3 else items for items in lists]
+    assert len(without.cases("valid")) == 0
+    one, other = without.cases("test"), with_it.cases("test")
+    assert one.target.tolist() == other.target.tolist()
+    assert as_lists(one) == as_lists(other)
+
+
+@settings(deadline=None)
 @given(histories, st.data())
 def test_cases_take_the_first_of_a_window(lists, data):
     splits = [

@@ -116,6 +116,12 @@ def test_shuffled_ties(tmp_path):
     assert seen == {("7", "c", "007", "007"), ("c", "7", "007", "007")}
 
 
+def test_leave_last_out_has_the_same_tests_and_no_validation(tmp_path):
+    dataset, summary = run(write(tmp_path), split="leave-last-out")
+    assert dataset.split.tolist() == [0, 0, 0, 2, 0, 0, 2, 0]
+    assert summary["splits"] == {"train": 6, "valid": 0, "test": 2}
+
+
 def test_date_window_and_temporal_split(tmp_path):
     dataset, summary = run(write(tmp_path), date_from="1970-01-01T00:00:05", date_to="1970-01-01T00:00:40")
     assert histories(dataset) == {"ann": ["7", "c", "007"], "bob": ["c", "7"], "cat": ["x"]}
