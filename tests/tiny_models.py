@@ -70,8 +70,8 @@ SHAPES: list[dict[str, Any]] = [
     {},
     {"code_embedding": "level", "item_content": False},
     {"tied": "leaves", "code_content": False},
-    {"tied": "nodes"},
-    {"tied": "nodes", "look_ahead": True},
+    {"tied": "none", "look_ahead": False},
+    {"look_ahead": False},
     {"seed_start": False, "decoder_layers": 1},
     {"decoder_layers": 0, "encoder_layers": 1},
 ]

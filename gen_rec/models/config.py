@@ -40,13 +40,13 @@ class ModelConfig:
     """With prefix embeddings: add a projection of the mean semantic embedding of the items below a node."""
     content_size: int = 128
     """Principal components of the semantic embedding used as content; 0 takes the embedding whole."""
-    tied: Literal["none", "leaves", "nodes"] = "none"
+    tied: Literal["none", "leaves", "nodes"] = "nodes"
     """With prefix embeddings: which nodes' vectors include those that items have in a history: a leaf's its item's
     ("leaves"), every node's the mean of the items below it ("nodes")."""
-    look_ahead: bool = False
+    look_ahead: bool = True
     """With prefix embeddings: score a first code by its children on the second level (items, in a tree of two levels)
     instead of by a vector of its own. More accurate; costs a softmax over that level, as id-only models have one over
-    the items."""
+    the items. (With level embeddings all parents share their children's vectors, so there is nothing to see.)"""
     seed_start: bool = True
     """Add the encoder's state at the last item to every token of a decoder."""
 
@@ -68,11 +68,6 @@ class ModelConfig:
             raise ValueError(
                 "model.seed_start must be true with model.decoder_layers 0, got false: nothing else would tell a "
                 "decoder of the history"
-            )
-        if self.look_ahead and self.code_embedding != "prefix":
-            raise ValueError(
-                "model.look_ahead needs model.code_embedding prefix: with vectors that all parents share, every first "
-                "code would score the same"
             )
         for name in ("dropout", "embedding_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:

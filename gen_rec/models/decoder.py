@@ -36,8 +36,9 @@ class StreamDecoder(nn.Module):
     def __init__(self, config: ModelConfig, trie: Trie, content: Tensor | None) -> None:
         super().__init__()
         self.trie = trie
-        self.tied = config.tied if config.code_embedding == "prefix" else "none"
-        self.look_ahead = config.look_ahead and trie.depth > 1
+        own = config.code_embedding == "prefix"  # each node has vectors of its own
+        self.tied = config.tied if own else "none"
+        self.look_ahead = config.look_ahead and own and trie.depth > 1
         self.seed_start = config.seed_start
         hidden = config.hidden_size
         self.codes: PrefixCodeEmbedding | LevelCodeEmbedding

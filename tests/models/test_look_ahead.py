@@ -52,9 +52,10 @@ def test_with_one_state_for_all_codes_the_tree_is_the_flat_softmax():
     torch.testing.assert_close(found, flat, atol=TOLERANCE, rtol=0)
 
 
-def test_shared_vectors_cannot_look_ahead():
-    with pytest.raises(ValueError, match="look_ahead needs model\\.code_embedding prefix"):
-        ModelConfig(look_ahead=True, code_embedding="level")
+def test_shared_vectors_do_not_look_ahead():
+    """They would score every branch alike."""
+    model = tiny_model(look_ahead=True, code_embedding="level", item_content=False)
+    assert not any(decoder.look_ahead for decoder in model.streams.values())
 
 
 @torch.no_grad()
