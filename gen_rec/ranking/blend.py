@@ -4,7 +4,8 @@ Two kinds. "linear" is a logistic regression of "is the item that came next" on 
 "boosted" is LambdaMART: a few shallow trees, fitted to the order of each list, that see each feature as it is and
 standardised within its list. Only lists that hold the target teach anything. Items of the history are never among what
 is fitted on, but they are scored by the same blend, on the scale of the list's other items, so that an item's score
-does not depend on whether the list is filtered.
+does not depend on whether the list is filtered; what sets them apart is the weight of the feature "repeat", learnt last
+(``gen_rec.ranking.repeats``).
 """
 
 import json
@@ -19,12 +20,16 @@ from gen_rec.errors import GenRecError
 from gen_rec.extras import require
 from gen_rec.files import atomic_path, write_json
 from gen_rec.ranking.config import RerankConfig
+from gen_rec.ranking.repeats import repeat_weight
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Kind = Literal["linear", "boosted"]
 PURPOSE = "the last ranking"
 CONFIG_FILE, TREES_FILE = "blend.json", "blend.txt"
+REPEAT = "repeat"
+REPEAT_LISTS = 5_000
+"""Lists that the weight of "repeat" is learnt from, at most."""
 
 
 class Lists(NamedTuple):
@@ -81,21 +86,27 @@ class Blend:
 
     names:   the features, in the order of the tables it scores
     kind:    which of the two
-    weights: (f,) of "linear"
-    trees:   the LightGBM booster of "boosted"
+    weights: (f,) of "linear", without "repeat"
+    trees:   the LightGBM booster of "boosted", which does not see "repeat"
+    repeat:  weight of the feature "repeat", where it is one
     """
 
     names: list[str]
     kind: Kind
     weights: Floats | None = None
     trees: Any = None
+    repeat: float = 0.0
 
     @classmethod
     def fit(cls, names: list[str], lists: Lists, kind: Kind, config: RerankConfig, seed: int = 0) -> "Blend":
-        """Fit on the users whose target is among their unseen candidates.
+        """Fit on the users whose target is among their unseen candidates, then the weight of "repeat" on all.
 
         raises GenRecError where there is none.
         """
+        plain = [column for column, name in enumerate(names) if name != REPEAT]
+        if len(plain) < len(names):
+            fitted = cls.fit([names[column] for column in plain], lists.only(plain), kind, config, seed)
+            return cls(names, kind, fitted.weights, fitted.trees, _fit_repeat(fitted, lists.only(plain), seed))
         rows = np.flatnonzero(lists.teaches())
         if not len(rows):
             raise GenRecError(
@@ -123,12 +134,16 @@ class Blend:
 
     def scores(self, values: Floats, inside: Floats) -> Floats:
         """(n, c, f) features, as they are and within their list, to (n, c) scores; NaN for both gives some number."""
-        columns = _columns(values, inside, self.kind)
+        columns = _columns(values[..., self._plain], inside[..., self._plain], self.kind)
         if self.weights is not None:
-            return columns @ self.weights
-        flat = columns.reshape(-1, columns.shape[-1])
-        found = self.trees.predict(flat, num_threads=1) - self._base()
-        return found.astype(np.float32).reshape(columns.shape[:-1])
+            found = columns @ self.weights
+        else:
+            flat = columns.reshape(-1, columns.shape[-1])
+            predicted = self.trees.predict(flat, num_threads=1) - self._base()
+            found = predicted.astype(np.float32).reshape(columns.shape[:-1])
+        if REPEAT in self.names:
+            found = found + np.float32(self.repeat) * np.nan_to_num(values[..., self.names.index(REPEAT)])
+        return found
 
     def parts(self, values: Floats, inside: Floats) -> Floats:
         """What every feature adds to the score: weight times value, or the trees' Shapley values.
@@ -136,30 +151,41 @@ class Blend:
         values, inside: (m, f)
         returns         (m, f); the sum over f is the score.
         """
-        columns = _columns(values, inside, self.kind)
+        found = np.zeros(values.shape, dtype=np.float32)
+        columns = _columns(values[..., self._plain], inside[..., self._plain], self.kind)
         if self.weights is not None:
-            return columns * self.weights
-        if not len(columns):
-            return np.zeros((0, len(self.names)), dtype=np.float32)
-        shares = self.trees.predict(columns, pred_contrib=True, num_threads=1)[:, :-1]  # the last is the base
-        return shares.reshape(len(columns), 2, len(self.names)).sum(1).astype(np.float32)
+            found[:, self._plain] = columns * self.weights
+        elif len(columns):
+            shares = self.trees.predict(columns, pred_contrib=True, num_threads=1)[:, :-1]  # the last is the base
+            found[:, self._plain] = shares.reshape(len(columns), 2, len(self._plain)).sum(1)
+        if REPEAT in self.names:
+            column = self.names.index(REPEAT)
+            found[:, column] = self.repeat * np.nan_to_num(values[:, column])
+        return found
+
+    @property
+    def _plain(self) -> list[int]:
+        """Columns of the features that the blend was fitted on: all but "repeat"."""
+        return [column for column, name in enumerate(self.names) if name != REPEAT]
 
     def _base(self) -> float:
         """The trees' mean prediction: a constant that Shapley values leave over, and that orders nothing."""
-        n = 2 * len(self.names)
+        n = 2 * len(self._plain)
         return float(self.trees.predict(np.full((1, n), np.nan), pred_contrib=True)[0, -1])
 
     def importance(self) -> dict[str, float]:
-        """What stands for a feature in the fitted blend: its weight, or its share of the trees' gain."""
+        """What stands for a feature, but "repeat", in the fitted blend: its weight, or its share of the trees' gain."""
+        names = [self.names[column] for column in self._plain]
         if self.weights is not None:
-            return dict(zip(self.names, self.weights.tolist(), strict=True))
+            return dict(zip(names, self.weights.tolist(), strict=True))
         gain = self.trees.feature_importance("gain").reshape(2, -1).sum(0)
-        return dict(zip(self.names, (gain / max(float(gain.sum()), 1e-12)).tolist(), strict=True))
+        return dict(zip(names, (gain / max(float(gain.sum()), 1e-12)).tolist(), strict=True))
 
     def save(self, folder: Path) -> None:
         """Write ``blend.json``, and the trees as LightGBM's own text."""
         weights = None if self.weights is None else self.weights.tolist()
-        write_json(folder / CONFIG_FILE, {"kind": self.kind, "features": self.names, "weights": weights})
+        stored = {"kind": self.kind, "features": self.names, "weights": weights, "repeat": self.repeat}
+        write_json(folder / CONFIG_FILE, stored)
         if self.trees is not None:
             with atomic_path(folder / TREES_FILE) as temporary:
                 temporary.write_text(self.trees.model_to_string(), encoding="utf-8")
@@ -171,13 +197,24 @@ class Blend:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["kind"] == "linear":
-                return cls(stored["features"], "linear", weights=np.array(stored["weights"], dtype=np.float32))
+                weights = np.array(stored["weights"], dtype=np.float32)
+                return cls(stored["features"], "linear", weights=weights, repeat=stored["repeat"])
             path = folder / TREES_FILE
             text = path.read_text(encoding="utf-8")
             lightgbm = require("lightgbm", extra="rerank", purpose=PURPOSE)
-            return cls(stored["features"], "boosted", trees=lightgbm.Booster(model_str=text))
+            trees = lightgbm.Booster(model_str=text)
+            return cls(stored["features"], "boosted", trees=trees, repeat=stored["repeat"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GenRecError(f"{path}: not a whole blend ({error}); make it again: gen-rec rerank") from error
+
+
+def _fit_repeat(blend: Blend, lists: Lists, seed: int) -> float:
+    """The weight of "repeat" on top of a blend that does not know it, from (some of) the lists that hold a target."""
+    rows = np.flatnonzero(lists.target >= 0)
+    if len(rows) > REPEAT_LISTS:
+        rows = np.random.default_rng(seed).choice(rows, REPEAT_LISTS, replace=False)
+    some = lists.pick(rows)
+    return repeat_weight(blend.scores(some.values, some.inside), some.real, some.unseen, some.target)
 
 
 def _columns(values: Floats, inside: Floats, kind: Kind) -> Floats:

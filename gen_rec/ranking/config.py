@@ -14,6 +14,7 @@ Feature = Literal[
     "popularity",
     "recency",
     "embsum",
+    "repeat",
 ]
 Blend = Literal["auto", "linear", "boosted"]
 FEATURES: tuple[Feature, ...] = get_args(Feature)
@@ -58,8 +59,10 @@ class RerankConfig:
     """Neighbours of the history in the item graph that join them; 0 takes none."""
     features: list[Feature] = field(default_factory=lambda: [name for name in FEATURES if name != "text_mean"])
     """What the blend may look at. Features that the run cannot have (a stream or texts that it lacks, recency without
-    real times, EmbSum where it is not encoded) are left out and named in the report. "text_mean" is not among the
-    defaults: on validation it is worth nothing beside "text_max" in filtered lists, and harms raw ones."""
+    real times, EmbSum where it is not encoded) are left out and named in the report. "repeat" is whether an item is in
+    the history; it has one weight, learnt after the rest, and changes only lists that may hold such items. "text_mean"
+    is not among the defaults: on validation it is worth nothing beside "text_max" in filtered lists, and harms raw
+    ones."""
     blend: Blend = "boosted"
     """"linear" is a logistic regression, "boosted" a few shallow trees fitted to the order of each list (LambdaMART);
     "auto" takes the one with the better cross-fitted NDCG@10 on validation."""

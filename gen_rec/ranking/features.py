@@ -9,6 +9,7 @@
 | popularity | log(1 + interactions in training) | never |
 | recency | log(1 + days from its last interaction in training to the end of training) | never trained, no real clock |
 | embsum | EmbSum's score; of an item of the history, the mean of the list's others | users that were not encoded |
+| repeat | 1 for an item of the history, else 0 | never |
 """
 
 from collections.abc import Mapping

@@ -127,6 +127,7 @@ def fit_blend(
         "blend": kind,
         "features": names,
         "importance": blend.importance(),
+        "repeat": blend.repeat,
         "validation": {
             "users": lesson.n_users,
             "users_with_target": len(lesson.rows),

@@ -96,6 +96,7 @@ class Gatherer:
         scores["graph_last"] = np.take_along_axis(graph_last, picked, 1)
         if self.embsum is not None:
             scores["embsum"] = neutral_where_seen(self.embsum(some, candidates.items), candidates)
+        scores["repeat"] = candidates.seen.astype(np.float32)
         values = feature_table(self.names, candidates.items, self.facts, some, self.config.text_decay, scores)
         return Pool(places, candidates, values, before[0], before[1])
 

@@ -20,7 +20,7 @@ from gen_rec.ranking.pool import Gatherer, PairScorer, Pool
 from gen_rec.retrieval import SearchConfig
 
 CONFIG_FILE, GRAPH_FILE, ITEMS_FILE = "config.json", "graph.safetensors", "items.safetensors"
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
 
 

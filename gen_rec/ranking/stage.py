@@ -23,6 +23,7 @@ from gen_rec.evaluation.lists import lists_to_arrays, read_ranked_lists
 from gen_rec.evaluation.result import Meter
 from gen_rec.files import content_hash, replace_folder, write_json
 from gen_rec.inference import load_with_data
+from gen_rec.ranking.blend import REPEAT
 from gen_rec.ranking.features import Floats, ItemFacts
 from gen_rec.ranking.fitting import fit_blend, gather_lesson
 from gen_rec.ranking.item_graph import ItemGraph
@@ -135,9 +136,10 @@ def feature_names(
 ) -> tuple[list[str], list[str]]:
     """The features that are asked for and can be had, and those that cannot. raises GenRecError where none is left."""
     have = {*recommender.model.streams, "graph", "graph_last", *facts.names(), *(["embsum"] if use_embsum else [])}
+    have.add(REPEAT)
     asked: list[str] = list(config.rerank.features)
     names = [name for name in asked if name in have]
-    if not names:
+    if not set(names) - {REPEAT}:
         raise GenRecError(
             f"none of rerank.features {config.rerank.features} can be had here; this run has {sorted(have)}"
         )

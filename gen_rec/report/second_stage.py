@@ -35,7 +35,9 @@ def ranking_tables(report: dict[str, Any]) -> list[Table]:
                 Cell(f"{found['difference']:+.4f}" if found else "–", note),
             ])  # fmt: skip
         what = "Weight" if report.get("blend") == "linear" else "Share of the gain"
-        tables.append(Table(["Feature", what, "NDCG@10 lost without it"], rows, "What the blend looks at"))
+        repeat = report.get("repeat")
+        again = f"; an item of the history gets {repeat:+.2f} on top where it may be listed" if repeat else ""
+        tables.append(Table(["Feature", what, "NDCG@10 lost without it"], rows, f"What the blend looks at{again}"))
     return tables
 
 

@@ -68,7 +68,7 @@ def test_the_report_tells_what_was_gained_and_by_what(ranked: Config) -> None:
         assert gain["difference"] == pytest.approx(after - before)
         assert gain["relative"] == pytest.approx(after / before - 1)
         assert gain["low"] <= gain["difference"] <= gain["high"]
-    assert set(report["worth"]) == set(report["features"]) == set(report["importance"])
+    assert set(report["worth"]) == set(report["features"]) == {*report["importance"], "repeat"}
     assert {"graph", "candidates and features", "fit", "cross-fit boosted", "worth"} == set(report["seconds"])
 
 
