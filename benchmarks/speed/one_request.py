@@ -72,7 +72,7 @@ def row_of(name: str, shape: ModelConfig, size: Size) -> Row:
 
 def configured_shape() -> ModelConfig:
     """The model of configs/beauty.yaml; its content vectors, which are worked out before, are left out."""
-    return ModelConfig(hidden_size=64, inner_size=128, decoder_layers=1, item_content=False, code_content=False)
+    return ModelConfig(hidden_size=256, inner_size=512, decoder_layers=1, item_content=False, code_content=False)
 
 
 def recommender_of(work: Workload, branching: int, config: ModelConfig) -> Recommender:
