@@ -59,8 +59,10 @@ def run(config: Config, names: list[str], home: Path = HERE) -> None:
     name = f"{results[0]['set']}-{stems}-seed{config.seed}"
     print(metrics_table(results))
     print(write_result(home / "results" / f"{name}.json", results))
+    run_name = f"runs/{Path(config.run).name}"  # a path of this machine is nobody else's
+    shared = replace(config, run=run_name, data=replace(config.data, root=None))
     with atomic_path(home / "configs" / f"{name}.yaml") as temporary:
-        temporary.write_text(to_yaml(replace(config, data=replace(config.data, root=None))), encoding="utf-8")
+        temporary.write_text(to_yaml(shared), encoding="utf-8")
 
 
 def main() -> int:

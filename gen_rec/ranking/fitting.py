@@ -14,10 +14,10 @@ from gen_rec.evaluation.metrics import MISS, retrieval_metrics, target_ranks
 from gen_rec.ranking.blend import Blend, Bools, Floats, Kind, Lists
 from gen_rec.ranking.config import RerankConfig
 from gen_rec.ranking.pool import Gatherer, stacked
+from gen_rec.ranking.repeats import CUT
 
 Ranks = dict[str, NDArray[np.int64]]
 """mode ("raw", "filtered") -> (n,) rank of each user's target, ``MISS`` where it is not listed."""
-CUT = "ndcg@10"
 
 
 @dataclass(frozen=True)

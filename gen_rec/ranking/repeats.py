@@ -13,7 +13,9 @@ from gen_rec.evaluation.metrics import retrieval_metrics
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 STEPS = 64
+"""Quantiles of the differences that are tried, less one."""
 CUT = "ndcg@10"
+"""What blends are judged by."""
 
 
 def repeat_weight(scores: Floats, real: Bools, unseen: Bools, target: NDArray[np.int64]) -> float:

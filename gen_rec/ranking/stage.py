@@ -135,8 +135,14 @@ def feature_names(
     config: Config, recommender: Recommender, facts: ItemFacts, use_embsum: bool
 ) -> tuple[list[str], list[str]]:
     """The features that are asked for and can be had, and those that cannot. raises GenRecError where none is left."""
-    have = {*recommender.model.streams, "graph", "graph_last", *facts.names(), *(["embsum"] if use_embsum else [])}
-    have.add(REPEAT)
+    have = {
+        *recommender.model.streams,
+        "graph",
+        "graph_last",
+        *facts.names(),
+        *(["embsum"] if use_embsum else []),
+        REPEAT,
+    }
     asked: list[str] = list(config.rerank.features)
     names = [name for name in asked if name in have]
     if not set(names) - {REPEAT}:
