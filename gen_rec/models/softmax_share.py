@@ -1,34 +1,56 @@
 """A softmax over a whole table of vectors, of which only the share of a few rows is wanted.
 
-The scores of all rows are the largest thing that a training step makes; here they are written once and turned into
-probabilities in place, where autograd would keep several copies.
+The scores of all rows are the largest thing that a training step makes. They are written once, in the type of the
+products, and turned in place into what the backward pass needs, a few states at a time, so that a processor does it in
+its cache. The gradients are then two products and no pass over the scores.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+IN_CACHE = 2**18
+"""Scores that a processor works on at a time; other devices take all at once."""
+
 
 class _LogShare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, states: Tensor, vectors: Tensor, members: Tensor) -> Tensor:
         ctx.types = states.dtype, vectors.dtype  # type: ignore[attr-defined]
-        device = states.device.type
+        dtype, device = states.dtype, states.device.type
         if torch.is_autocast_enabled(device):
             states, vectors = (x.to(torch.get_autocast_dtype(device)) for x in (states, vectors))
-        scores = (states @ vectors.T).to(ctx.types[0])  # type: ignore[attr-defined]
+        scores = states @ vectors.T  # (n, rows)
         at = members.clamp(min=0)
-        some = scores.gather(1, at).masked_fill_(members < 0, -torch.inf)
-        part, total = some.logsumexp(1, keepdim=True), scores.logsumexp(1, keepdim=True)
-        ctx.save_for_backward(states, vectors, at, scores.sub_(total).exp_(), some.sub_(part).exp_())
-        return (part - total)[:, 0]
+        some = scores.gather(1, at).to(dtype).masked_fill_(members < 0, -torch.inf)
+        part = some.logsumexp(1, keepdim=True)
+        within = some.sub_(part).exp_()  # of each member among them all
+        step = max(1, IN_CACHE // len(vectors)) if device == "cpu" else max(1, len(states))
+        totals = [
+            _slopes_in_place(*few) for few in zip(scores.split(step), at.split(step), within.split(step), strict=True)
+        ]
+        ctx.save_for_backward(states, vectors, scores)
+        return (part - torch.cat(totals))[:, 0]
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        states, vectors, at, shares, within = ctx.saved_tensors  # type: ignore[attr-defined]
+        states, vectors, slopes = ctx.saved_tensors  # type: ignore[attr-defined]
         of_states, of_vectors = ctx.types  # type: ignore[attr-defined]
-        slope = (shares * -gradient[:, None]).scatter_add_(1, at, within * gradient[:, None]).to(states.dtype)
-        return (slope @ vectors).to(of_states), (states.T @ slope).T.to(of_vectors), None
+        gradient = gradient[:, None]
+        weighted = (states * gradient).to(states.dtype)
+        return (slopes @ vectors).to(of_states) * gradient, (weighted.T @ slopes).T.to(of_vectors), None
+
+
+def _slopes_in_place(scores: Tensor, at: Tensor, within: Tensor) -> Tensor:
+    """Turn scores (n, rows) into the derivatives of the log-shares by them; returns (n, 1), the scores' log-sum-exp.
+
+    at, within: (n, m) the members, and the share of each among them, in the type of the sums
+    """
+    exact = scores.to(within.dtype, copy=scores.dtype != within.dtype)
+    top = exact.amax(1, keepdim=True)
+    total = exact.sub_(top).exp_().sum(1, keepdim=True)
+    scores.copy_(exact.mul_(-1 / total).scatter_add_(1, at, within))
+    return total.log_().add_(top)
 
 
 def log_share(states: Tensor, vectors: Tensor, members: Tensor) -> Tensor:
