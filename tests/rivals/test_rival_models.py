@@ -80,22 +80,6 @@ def test_padding_changes_nothing(variant: dict[str, Any]) -> None:
     assert torch.allclose(made(history([1, 2], width=LONGEST), 2), kept, rtol=0, atol=TOLERANCE)
 
 
-def test_padding_that_is_embedded_is_an_item_of_zeros() -> None:
-    """It tells in every state, unlike what stands there; a history of the full length has none."""
-    made, masked = model("bsarec", filter_length="embedded"), model("bsarec")
-    short, full = history([3, 1, 4]), history([*range(LONGEST)])
-    assert torch.allclose(made(short, 1), made(history([3, 1, 4], width=LONGEST), 1), rtol=0, atol=TOLERANCE)
-    assert torch.allclose(made(full, LONGEST), masked(full, LONGEST), rtol=0, atol=TOLERANCE)
-    assert not torch.allclose(made(short, 1), masked(short, 1), rtol=0, atol=1e-3)
-    expected = made(short, 1)
-    with torch.no_grad():
-        made.items.weight[0, 0] += 3.0  # the row that padding would read if it were not masked
-    assert torch.equal(made(short, 1), expected)
-    with torch.no_grad():
-        made.positions.weight[0, 0] += 3.0
-    assert not torch.allclose(made(short, 1), expected, rtol=0, atol=1e-3)
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_the_last_states_alone_are_those_among_all(variant: dict[str, Any]) -> None:
     made = model(**variant)

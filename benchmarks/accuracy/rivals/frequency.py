@@ -13,13 +13,11 @@ Three choices where article and code leave some:
 
 - ``cutoff`` is c of the code, which keeps the frequencies 0..c // 2 of the real transform: with their conjugates, the c
   lowest of the complex one for odd c.
-- The transform runs over ``max_history`` places, with zeros where a history is padded (``filter_length: padded``). In
-  the authors' code padded places carry their place embeddings, which leak into the real ones: ``embedded`` does that
-  too. ``own`` transforms each history at its own length instead, and passes whole the histories of at most
-  2 (c // 2) + 1 items.
+- The transform runs over ``max_history`` places (``filter_length: padded``, the code's), with zeros where a history is
+  padded. In the code, padded places carry embeddings, which leak into the real ones; here they are masked. ``own``
+  transforms each history at its own length instead, and passes whole the histories of at most 2 (c // 2) + 1 items.
 - The projection on low frequencies is a matrix of cosines, since it is linear, so a batch need be no longer than its
-  longest history: zeros before it add nothing (with ``embedded`` it is ``max_history`` long). For 50 places that is
-  also faster than two transforms.
+  longest history: zeros before it add nothing. For 50 places that is also faster than two transforms.
 """
 
 from typing import Literal
@@ -30,7 +28,7 @@ from torch import Tensor, nn
 
 from benchmarks.accuracy.rivals.attention import Places
 
-FilterLength = Literal["padded", "own", "embedded"]
+FilterLength = Literal["padded", "own"]
 
 
 def low_pass(length: int, frequencies: int) -> np.ndarray:
@@ -48,7 +46,7 @@ def low_pass(length: int, frequencies: int) -> np.ndarray:
 def low_passes(max_length: int, frequencies: int, filter_length: FilterLength) -> Tensor:
     """The projection for every number of real places, right-aligned: (max_length + 1, max_length, max_length), or
     (1, max_length, max_length) where they are all one."""
-    if filter_length != "own":
+    if filter_length == "padded":
         return torch.from_numpy(low_pass(max_length, frequencies)[None]).to(torch.get_default_dtype())
     table = np.zeros((max_length + 1, max_length, max_length))
     for n in range(1, max_length + 1):
@@ -63,14 +61,12 @@ class FrequencyFilter(nn.Module):
 
     def __init__(self, hidden_size: int, max_history: int, cutoff: int, filter_length: FilterLength) -> None:
         super().__init__()
-        self.masked = filter_length != "embedded"
         self.beta = nn.Parameter(torch.randn(hidden_size))
         self.register_buffer("projections", low_passes(max_history, cutoff // 2 + 1, filter_length), persistent=False)
 
     def forward(self, x: Tensor, places: Places, queries: int) -> Tensor:
         """x: (rows, n, d), n at most ``max_history``; returns (rows, queries, d): the last places."""
-        if self.masked:
-            x = x * places.real[..., None].to(x.dtype)
+        x = x * places.real[..., None].to(x.dtype)
         projection = self.projections[:, -queries:, -x.shape[1] :].to(x.dtype)  # (1 or lengths, queries, n)
         if len(projection) > 1:
             projection = projection[places.real.sum(1)]

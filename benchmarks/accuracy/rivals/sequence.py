@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.accuracy.rivals.attention import CausalAttention, Places
 from benchmarks.accuracy.rivals.frequency import FilterLength, FrequencyFilter, Mixture
@@ -79,8 +78,7 @@ class BSARecConfig(SASRecConfig):
     cutoff: int = 5
     """c: the lowest frequencies, counted with their conjugates, that are passed as they are."""
     filter_length: FilterLength = "padded"
-    """Over how many places the transform runs: always ``max_history``, with zeros ("padded") or place embeddings
-    ("embedded", the authors' code) where a history is padded; or as many as the history has items ("own")."""
+    """Over how many places the transform runs: always ``max_history``, or as many as the history has items."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,15 +140,12 @@ class SequenceModel(nn.Module):
     longest history.
 
     mixing: makes the mixing layer, with the residual around it
-    padded: the mixing layer reads what is padded after all, as items of zeros; histories become ``max_history`` long
     """
 
-    def __init__(
-        self, n_items: int, config: SASRecConfig, mixing: Callable[[], nn.Module], padded: bool = False
-    ) -> None:
+    def __init__(self, n_items: int, config: SASRecConfig, mixing: Callable[[], nn.Module]) -> None:
         super().__init__()
         d = config.hidden_size
-        self.config, self.padded = config, padded
+        self.config = config
         self.items = nn.Embedding(n_items, d)
         self.positions = nn.Embedding(config.max_history, d)
         self.dropout = Dropout(config.dropout)
@@ -165,19 +160,15 @@ class SequenceModel(nn.Module):
         queries: how many places, from the end
         returns  (rows, queries, d); no meaning where the history is padded.
         """
-        if self.padded:
-            history = functional.pad(history, (self.config.max_history - history.shape[1], 0), value=-1)
         real = history >= 0
-        x = self._embed(history, real)
+        x = self._embed(history)
         places = Places.of(real, x.dtype)
         for number, layer in enumerate(self.layers, 1):
             x = layer(x, places, queries if number == len(self.layers) else history.shape[1])
         return self.norm(x) if self.config.norm == "pre" else x  # type: ignore[no-any-return]
 
-    def _embed(self, history: Tensor, real: Tensor) -> Tensor:
+    def _embed(self, history: Tensor) -> Tensor:
         items, positions = self.items(history.clamp(min=0)), self.positions.weight[-history.shape[1] :]
-        if self.padded:
-            items = items.masked_fill(~real[..., None], 0.0)
         if self.config.norm == "pre":
             return self.dropout(items * self.config.hidden_size**0.5 + positions)
         return self.dropout(self.norm(items + positions))
@@ -215,4 +206,4 @@ def bsarec(n_items: int, config: BSARecConfig) -> SequenceModel:
         ways = (Residual(branch, d, config.dropout, config.norm) for branch in (frequency, attention))
         return Mixture(config.alpha, *ways)
 
-    return SequenceModel(n_items, config, mixing, padded=config.filter_length == "embedded")
+    return SequenceModel(n_items, config, mixing)
