@@ -34,7 +34,8 @@ from gen_rec.evaluation.metrics import CUTS, RankedLists
 from gen_rec.evaluation.result import Meter, write_result
 from gen_rec.files import write_json
 from gen_rec.inference import load_with_data, results_of
-from gen_rec.ranking.blend import Floats, within_list
+from gen_rec.ranking.blend import within_list
+from gen_rec.ranking.features import Floats
 from gen_rec.ranking.pool import Pool
 from gen_rec.ranking.reranker import Reranker
 from gen_rec.ranking.stage import REPORT_FILE, embsum_scorer, fit_rerank, wants_embsum

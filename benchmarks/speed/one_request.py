@@ -9,6 +9,8 @@ parsed or named there.
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +19,7 @@ import torch
 from benchmarks.speed.rivals.sasrec import SASRec
 from benchmarks.speed.timing import Row, Seconds, compared
 from benchmarks.speed.workload import Size, Workload, balanced_codes, beauty, published_shape
+from gen_rec.cli import parse_config
 from gen_rec.memory import keep_freed_memory
 from gen_rec.models.config import ModelConfig
 from gen_rec.recommender import Recommender
@@ -25,6 +28,7 @@ from tokenizer import Codes
 
 REQUESTS, WARM_UPS, K = 600, 30, 20
 METHODS = ("beam", "exact")
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "beauty.yaml"
 
 
 def measure(size: Size) -> list[Row]:
@@ -72,7 +76,7 @@ def row_of(name: str, shape: ModelConfig, size: Size) -> Row:
 
 def configured_shape() -> ModelConfig:
     """The model of configs/beauty.yaml; its content vectors, which are worked out before, are left out."""
-    return ModelConfig(hidden_size=256, inner_size=512, decoder_layers=1, item_content=False, code_content=False)
+    return replace(parse_config(["--config", str(CONFIG)]).model, item_content=False, code_content=False)
 
 
 def recommender_of(work: Workload, branching: int, config: ModelConfig) -> Recommender:

@@ -20,10 +20,9 @@ from gen_rec.errors import GenRecError
 from gen_rec.extras import require
 from gen_rec.files import atomic_path, write_json
 from gen_rec.ranking.config import RerankConfig
+from gen_rec.ranking.features import Bools, Floats
 from gen_rec.ranking.repeats import repeat_weight
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 Kind = Literal["linear", "boosted"]
 PURPOSE = "the last ranking"
 CONFIG_FILE, TREES_FILE = "blend.json", "blend.txt"
@@ -105,8 +104,9 @@ class Blend:
         """
         plain = [column for column, name in enumerate(names) if name != REPEAT]
         if len(plain) < len(names):
-            fitted = cls.fit([names[column] for column in plain], lists.only(plain), kind, config, seed)
-            return cls(names, kind, fitted.weights, fitted.trees, _fit_repeat(fitted, lists.only(plain), seed))
+            known = lists.only(plain)
+            fitted = cls.fit([names[column] for column in plain], known, kind, config, seed)
+            return cls(names, kind, fitted.weights, fitted.trees, _fit_repeat(fitted, known, seed))
         rows = np.flatnonzero(lists.teaches())
         if not len(rows):
             raise GenRecError(

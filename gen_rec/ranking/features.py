@@ -29,6 +29,7 @@ from gen_rec.errors import GenRecError
 from gen_rec.files import atomic_path
 
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 GRAPH_SCALE = 1000.0
 """Graph scores are small numbers; this puts the bend of the logarithm below nearly all of them."""
 TEXT_ITEMS = 50

@@ -11,8 +11,9 @@ from gen_rec.data.interactions import Cases
 from gen_rec.errors import DataError
 from gen_rec.evaluation.bootstrap import paired_bootstrap
 from gen_rec.evaluation.metrics import MISS, retrieval_metrics, target_ranks
-from gen_rec.ranking.blend import Blend, Bools, Floats, Kind, Lists
+from gen_rec.ranking.blend import Blend, Kind, Lists
 from gen_rec.ranking.config import RerankConfig
+from gen_rec.ranking.features import Bools, Floats
 from gen_rec.ranking.pool import Gatherer, stacked
 from gen_rec.ranking.repeats import CUT
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_rec.evaluation.metrics import retrieval_metrics
+from gen_rec.ranking.features import Bools, Floats
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 STEPS = 64
 """Quantiles of the differences that are tried, less one."""
 CUT = "ndcg@10"

@@ -12,9 +12,9 @@ from gen_rec.data.interactions import Sequences
 from gen_rec.errors import GenRecError
 from gen_rec.files import write_json
 from gen_rec.models.two_stream import TwoStreamModel
-from gen_rec.ranking.blend import Blend, Floats, within_list
+from gen_rec.ranking.blend import Blend, within_list
 from gen_rec.ranking.config import GraphConfig, RerankConfig
-from gen_rec.ranking.features import ItemFacts
+from gen_rec.ranking.features import Floats, ItemFacts
 from gen_rec.ranking.item_graph import ItemGraph
 from gen_rec.ranking.pool import Gatherer, PairScorer, Pool
 from gen_rec.retrieval import SearchConfig
