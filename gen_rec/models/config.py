@@ -20,8 +20,9 @@ class ModelConfig:
     """Width inside the feed-forward nets."""
     encoder_layers: int = 1
     """Layers over the history, shared by the streams."""
-    decoder_layers: int = 2
-    """Layers over the codes, of each stream; with 0 a stream is a softmax head a level on the encoder's state."""
+    decoder_layers: int = 0
+    """Layers over the codes, of each stream; with 0 a code's token is its vector plus the encoder's state, which is as
+    accurate with prefix embeddings, and faster. Codes that share vectors ("level") need at least one."""
     dropout: float = 0.3
     """Dropout rate in the encoder's layers (inside attention and feed-forward nets, on every residual branch), and on a
     decoder's states before they score codes."""
