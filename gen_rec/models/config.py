@@ -20,14 +20,11 @@ class ModelConfig:
     """Width inside the feed-forward nets."""
     encoder_layers: int = 1
     """Layers over the history, shared by the streams."""
-    decoder_layers: int = 0
-    """Layers over the codes, of each stream; with 0 a code's token is its vector plus the encoder's state, which is as
-    accurate with prefix embeddings, and faster. Codes that share vectors ("level") need at least one."""
+    decoder_layers: int = 2
+    """Layers over the codes, of each stream; with 0 a stream is a softmax head a level on the encoder's state."""
     dropout: float = 0.3
-    """Dropout rate in the encoder's layers (inside attention and feed-forward nets, on every residual branch), and on a
-    decoder's states before they score codes."""
-    decoder_dropout: float = 0.1
-    """The same in the layers of the decoders, which learn slowly with as much dropout as an encoder needs."""
+    """Dropout rate inside attention and feed-forward nets, on every residual branch, and on the decoder's states before
+    they score codes."""
     embedding_dropout: float = 0.3
     """Dropout rate on item vectors entering the encoder and on code vectors entering a decoder."""
     max_history: int = 20
@@ -72,6 +69,6 @@ class ModelConfig:
                 "model.seed_start must be true with model.decoder_layers 0, got false: nothing else would tell a "
                 "decoder of the history"
             )
-        for name in ("dropout", "decoder_dropout", "embedding_dropout"):
+        for name in ("dropout", "embedding_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"model.{name} must lie in [0, 1), got {getattr(self, name)}")

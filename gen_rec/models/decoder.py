@@ -51,7 +51,7 @@ class StreamDecoder(nn.Module):
             RecencyBias(config.num_heads, config.max_history) for _ in range(config.decoder_layers)
         )
         self.layers = nn.ModuleList(
-            DecoderLayer(hidden, config.num_heads, config.inner_size, config.decoder_dropout)
+            DecoderLayer(hidden, config.num_heads, config.inner_size, config.dropout)
             for _ in range(config.decoder_layers)
         )
         self.dropout = Dropout(config.embedding_dropout)

@@ -24,7 +24,6 @@ from gen_rec.models.config import ModelConfig
         ({"content_size": -1}, r"model\.content_size must not be negative, got -1"),
         ({"decoder_layers": 0, "seed_start": False}, r"model\.seed_start must be true with model\.decoder_layers 0"),
         ({"dropout": 1.0}, r"model\.dropout must lie in \[0, 1\), got 1\.0"),
-        ({"decoder_dropout": 1.5}, r"model\.decoder_dropout must lie in \[0, 1\), got 1\.5"),
         ({"embedding_dropout": -0.1}, r"model\.embedding_dropout must lie in \[0, 1\), got -0\.1"),
     ],
 )

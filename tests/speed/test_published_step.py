@@ -45,7 +45,7 @@ def test_products_are_those_that_torch_counts_where_nothing_is_padded() -> None:
     items = np.random.default_rng(0).integers(n_items, size=8 * length).astype(np.int32)
     offsets, users = np.arange(9) * length, np.arange(8, dtype=np.int32)
     train = Sequences(offsets, items, users)
-    shape = small(hidden_size=64, inner_size=128, dropout=0.0, decoder_dropout=0.0, embedding_dropout=0.0)
+    shape = small(hidden_size=64, inner_size=128, dropout=0.0, embedding_dropout=0.0)
     work = Workload(train, Cases(offsets, items, users, items[:8]), n_items, False)
     step = OurStep(work, shape, GENERATION_ONLY, rows=8)
     step.model = step.objective.model

@@ -21,8 +21,8 @@ from gen_rec.run import Run
 # Without chance: no dropout, and no loss that draws. 61 validation users do not divide by two, so a sampler that pads
 # would count one twice.
 CHANGES = (
-    "--training.cpu=true", "--model.dropout=0", "--model.decoder_dropout=0", "--model.embedding_dropout=0",
-    "--objective.transfer=false", "--objective.contrastive=smooth_l1", "--training.validation_users=61",
+    "--training.cpu=true", "--model.dropout=0", "--model.embedding_dropout=0", "--objective.transfer=false",
+    "--objective.contrastive=smooth_l1", "--training.validation_users=61",
 )  # fmt: skip
 
 

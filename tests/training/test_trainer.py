@@ -137,8 +137,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(bench: Callable[..., Be
 def test_the_step_is_adamws_on_the_mean_over_targets(bench: Callable[..., Bench]) -> None:
     # One step, by hand: the gradient of the mean loss over the batch's targets, clipped, at the first rate.
     changes = ("--training.epochs=1", "--training.batch_size=120", "--training.gradient_clip=0.5",
-               "--model.dropout=0", "--model.decoder_dropout=0", "--model.embedding_dropout=0",
-               "--objective.transfer=false")  # fmt: skip
+               "--model.dropout=0", "--model.embedding_dropout=0", "--objective.transfer=false")  # fmt: skip
     made = bench(None, *changes)
     twin = bench(None, *changes, folder=made.trainer.folder).objective
     made.trainer.fit(fresh=True)
