@@ -4,7 +4,8 @@
     python -m benchmarks.results_table --check    # exit status 1 when a page is stale
 
 The README has the methods, on the sets for which others published figures. What a part is worth stands in
-``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary.
+``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary; and
+what methods cost (``cost_table``) and whether differences are more than chance (``paired_table``).
 
 Every JSON file under ``benchmarks/accuracy/results`` holds one result, or a list, in the words of the
 benchmark protocol. Results of one set, method, text encoder and treatment of ties are one row: their mean,
@@ -20,7 +21,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cost_table import render_costs
 from benchmarks.markers import splice
+from benchmarks.paired_table import render_pairs
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
 from gen_rec.evaluation.result import read_folder
@@ -172,16 +175,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--ablations", type=Path, default=HERE.parent / "docs" / "results.md", help="the page of what parts are worth"
     )
+    parser.add_argument(
+        "--evidence", type=Path, default=HERE / "accuracy" / "evidence", help="folder of paired comparisons"
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when a page is stale")
     options = parser.parse_args(arguments)
     stale = False
     try:
         measured, published = measured_rows(options.results), published_rows(options.published)
-        pages = [
-            (options.readme, "results", render_methods(measured, published)),
-            (options.ablations, "ablations", render_ablations(measured)),
-        ]
-        changed = [(page, *_spliced(page, name, text)) for page, name, text in pages]
+        sets = sorted({row.set for row in published})
+        pages = {
+            options.readme: {"results": render_methods(measured, published)},
+            options.ablations: {
+                "ablations": render_ablations(measured),
+                "pairs": render_pairs(options.evidence),
+                "costs": render_costs(options.results, sets),
+            },
+        }
+        changed = [(page, *_spliced(page, tables)) for page, tables in pages.items()]
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -197,12 +208,14 @@ def main(arguments: list[str] | None = None) -> int:
     return int(stale)
 
 
-def _spliced(page: Path, name: str, text: str) -> tuple[str, str]:
+def _spliced(page: Path, tables: dict[str, str]) -> tuple[str, str]:
     """A page as it is and as it should be. raises DataError where it or its markers are missing."""
     if not page.exists():
-        raise DataError(f"{page}: no such file; give the page with the markers of {name!r}")
-    old = page.read_text(encoding="utf-8")
-    return old, splice(old, name, text, str(page))
+        raise DataError(f"{page}: no such file; give the page with the markers of {', '.join(tables)}")
+    old = new = page.read_text(encoding="utf-8")
+    for name, text in tables.items():
+        new = splice(new, name, text, str(page))
+    return old, new
 
 
 if __name__ == "__main__":

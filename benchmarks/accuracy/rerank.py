@@ -11,7 +11,7 @@ encoded), and writes ``benchmarks/accuracy/results/<set>-rerank-seed<seed>.json`
 
 and ``benchmarks/accuracy/evidence`` under the same name: paired bootstraps of each against ``eager-fused`` (the search
 alone, whose result ``run.py`` writes) and of the blends against each other, and the reports of both fits
-(cross-fitted figures, each feature's worth).
+(cross-fitted figures, each feature's worth). Ranks user by user are in the run, ``rerank/users.parquet``.
 """
 
 import json
@@ -30,6 +30,7 @@ from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.evaluate import FUSED
 from gen_rec.evaluation.evaluator import MODES, Evaluation, Evaluator
+from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import CUTS, RankedLists
 from gen_rec.evaluation.result import Meter, write_result
 from gen_rec.files import write_json
@@ -126,6 +127,9 @@ def run(config: Config, names: list[str], home: Path = HERE) -> None:
         pairs.append((FULL, PLAIN))
     compared = {f"{a} - {b}": {mode: evaluation.compare(a, b, mode) for mode in MODES} for a, b in pairs}
     name = f"{results[0]['set']}-rerank-seed{config.seed}"
+    write_per_user(
+        place.rerank / "users.parquet", evaluation, dataset.cases("test"), dataset.user_ids, dataset.item_ids
+    )
     print(metrics_table(results))
     own = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
     print(write_result(home / "results" / f"{name}.json", own))

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from benchmarks.accuracy import rerank
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
-from gen_rec.evaluation import lists_to_arrays, read_ranked_lists, read_results, retrieval_metrics, target_ranks
+from gen_rec.evaluation import MISS, lists_to_arrays, read_ranked_lists, read_results, retrieval_metrics, target_ranks
 from gen_rec.inference import run_evaluate
 from gen_rec.ranking.config import RerankConfig
 from gen_rec.ranking.stage import run_rerank
@@ -33,6 +34,8 @@ def test_results_agree_with_the_stages(trained: tuple[Config, Path], tmp_path: P
     lists = lists_to_arrays(read_ranked_lists(Run(here).reranked), dataset.user_ids[cases.user], dataset.item_ids, 21)
     mine = retrieval_metrics(target_ranks(*lists, cases.target.astype(np.int64)))
     assert found["eager-reranked"]["filtered"] == pytest.approx(mine)
+    ranks = pl.read_parquet(Run(here).rerank / "users.parquet")["eager-reranked/filtered"].fill_null(MISS)
+    assert retrieval_metrics(ranks.to_numpy().astype(np.int64)) == pytest.approx(mine)
     fused = next(result for result in run_evaluate(config, "test") if result["method"] == "eager-fused")
 
     evidence = json.loads((tmp_path / "evidence" / file.name).read_text())

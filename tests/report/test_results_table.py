@@ -31,7 +31,9 @@ def place(tmp_path):
     (tmp_path / "README.md").write_text(
         "# Title\n\n<!-- results:begin -->\nstale text\n<!-- results:end -->\n\nAfter.\n"
     )
-    (tmp_path / "results.md").write_text("Varied.\n<!-- ablations:begin --><!-- ablations:end -->\n")
+    (tmp_path / "evidence").mkdir()
+    markers = "".join(f"<!-- {name}:begin --><!-- {name}:end -->\n" for name in ("ablations", "pairs", "costs"))
+    (tmp_path / "results.md").write_text(f"Varied.\n{markers}")
     shutil.copy(SCRIPT.parent / "published.json", tmp_path)
     return tmp_path
 
@@ -42,6 +44,7 @@ def arguments(place, *more):
         "--readme": "README.md",
         "--ablations": "results.md",
         "--published": "published.json",
+        "--evidence": "evidence",
     }
     return [word for key, name in options.items() for word in (key, str(place / name))] + list(more)
 
@@ -157,6 +160,32 @@ def test_ablations_stand_below_what_they_vary_on_a_page_of_their_own(script, pla
     save(place, "f.json", 0.005, set="books", method="embsum/no-summary")
     assert script.main(arguments(place, "--check")) == 1
     assert (place / "README.md").read_text() == readme
+
+
+def test_costs_are_mean_time_and_most_memory(script, place):
+    save(place, "a.json", 0.04)
+    save(place, "b.json", 0.05, seed=1)
+    save(place, "c.json", 0.05, method="eager-behavior")  # of the same run
+    save(place, "d.json", 0.05, method="eager-fused/no-transfer")
+    save(place, "e.json", 0.01, set="yelp", method="popularity")
+    for name, seconds, memory in (("a", 60, 1024), ("b", 180, 2560), ("e", 6, 512)):
+        path = place / "results" / f"{name}.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "wall_s": seconds, "peak_rss_mb": memory, "hardware": "two cores"}))
+    assert script.main(arguments(place)) == 0
+    text = (place / "results.md").read_text().split("<!-- costs:begin -->")[1].split("<!-- costs:end -->")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows == [
+        "| eager-fused | 2.0 min, 2.5 GiB | – | – | – |",
+        "| popularity | – | – | – | 0.1 min, 0.5 GiB |",
+    ]
+    assert "two cores" in text
+
+
+def test_pairs_without_any(script, place):
+    save(place, "a.json", 0.04)
+    assert script.main(arguments(place)) == 0
+    assert "No comparison is committed yet." in (place / "results.md").read_text()
 
 
 def test_without_results(script, place):

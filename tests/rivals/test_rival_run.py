@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from benchmarks.accuracy.rivals import __main__ as command
 from benchmarks.accuracy.rivals import run as module
-from benchmarks.accuracy.rivals.compare import compare
+from benchmarks.accuracy.rivals.compare import compare, keep
 from benchmarks.accuracy.rivals.training import NextItemObjective
+from benchmarks.paired_table import render_pairs
 from gen_rec import stages
 from gen_rec.errors import DataError
 from gen_rec.evaluation import MISS, paired_bootstrap, read_results, retrieval_metrics
@@ -129,8 +130,17 @@ def test_two_methods_on_the_same_users(start: Start, tmp_path: Path) -> None:
         ranks = first[f"item-graph/{mode}"].fill_null(MISS), second[f"popularity/{mode}"].fill_null(MISS)
         assert found[mode] == paired_bootstrap(*(each.to_numpy() for each in ranks))
         assert found[mode]["ndcg@10"]["low"] > 0  # on a ring neighbours say more than popularity
+    kept = keep(b, f"{a}:popularity", found, tmp_path)
+    assert kept.name == "interactions.csv-item-graph-vs-popularity-seed0.json"
+    assert json.loads(kept.read_text())["test"] == found
+    row = render_pairs(tmp_path).splitlines()[-1]
+    assert row.startswith("| interactions.csv | item-graph, seed 0 | popularity, seed 0 | +.")
+    assert f"({found['filtered']['ndcg@10']['low']:+.4f}".replace("0.", ".", 1) in row
     with pytest.raises(DataError, match="has the methods popularity"):
         compare(b, f"{a}:ease")
+    second.write_parquet(tmp_path / "users.parquet")
+    with pytest.raises(DataError, match=r"no config\.yaml of a run"):
+        keep(b, tmp_path / "users.parquet", found, tmp_path)
     second.head(50).write_parquet(a)
     with pytest.raises(DataError, match="not of the same users"):
         compare(a, b)

@@ -1,0 +1,38 @@
+"""The table of what methods cost: wall time and memory of a run, from the result files."""
+
+import statistics
+from pathlib import Path
+
+from gen_rec.evaluation.result import Result, read_folder
+
+STREAMS = ("eager-behavior", "eager-semantic")
+"""Parts of one run; what it cost stands at ``eager-fused``."""
+
+
+def render_costs(folder: Path, sets: list[str]) -> str:
+    """Methods by sets: mean wall time of the seeds' runs, and the most memory that one of them took.
+
+    folder: of result files; variants of a method (those with a slash) have no row
+    sets:   the columns, in this order
+    """
+    found: dict[str, dict[str, list[Result]]] = {}
+    for _, result in read_folder(folder):
+        method = result["method"]
+        if result["split"] == "test" and result["set"] in sets and "/" not in method and method not in STREAMS:
+            found.setdefault(method, {}).setdefault(result["set"], []).append(result)
+    if not found:
+        return "No result is committed yet."
+    lines = ["| method | " + " | ".join(sets) + " |", "|---" + "|---:" * len(sets) + "|"]
+    for method in sorted(found):
+        cells = [_cell(found[method].get(name, [])) for name in sets]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    machines = sorted({each["hardware"] for of_set in found.values() for runs in of_set.values() for each in runs})
+    return "\n".join(lines) + f"\n\nHardware: {'; '.join(machines)}."
+
+
+def _cell(runs: list[Result]) -> str:
+    if not runs:
+        return "–"
+    minutes = statistics.fmean(run["wall_s"] for run in runs) / 60
+    memory = max(run["peak_rss_mb"] for run in runs) / 1024
+    return f"{minutes:.1f} min, {memory:.1f} GiB"
