@@ -35,4 +35,4 @@ def _cell(runs: list[Result]) -> str:
         return "–"
     minutes = statistics.fmean(run["wall_s"] for run in runs) / 60
     memory = max(run["peak_rss_mb"] for run in runs) / 1024
-    return f"{minutes:.1f} min, {memory:.1f} GiB"
+    return f"{minutes:.1f} min, {memory:.1f} GiB" if memory else f"{minutes:.1f} min"  # 0: not measured
