@@ -5,7 +5,8 @@
 
 The README has the methods, on the sets for which others published figures. What a part is worth stands in
 ``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary; and
-what methods cost (``cost_table``) and whether differences are more than chance (``paired_table``).
+what was aimed at (``targets_table``), what methods cost (``cost_table``) and whether differences are more than chance
+(``paired_table``).
 
 Every JSON file under ``benchmarks/accuracy/results`` holds one result, or a list, in the words of the
 benchmark protocol. Results of one set, method, text encoder and treatment of ties are one row: their mean,
@@ -15,94 +16,19 @@ filtered.
 """
 
 import argparse
-import json
-import statistics
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cost_table import render_costs
 from benchmarks.markers import splice
 from benchmarks.paired_table import render_pairs
+from benchmarks.result_rows import MODES, Row, measured_rows, published_rows
+from benchmarks.targets_table import render_targets
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
-from gen_rec.evaluation.result import read_folder
 from gen_rec.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
-MODES = {"raw": "items of the history may be recommended", "filtered": "items of the history are removed"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of one table; ``figures`` has a mean and a standard deviation (None for one seed) a metric."""
-
-    set: str
-    mode: str
-    name: str
-    figures: dict[str, tuple[float, float | None]]
-    seeds: int
-    published: bool
-    note: str = ""
-    method: str = ""
-
-    @property
-    def base(self) -> str:
-        """The method without what was changed of it."""
-        return self.method.split("/")[0]
-
-
-def measured_rows(folder: Path) -> list[Row]:
-    """Rows of our own results on the test split, best NDCG@10 first.
-
-    raises   DataError for a file that is not a result, and for a seed that occurs twice in a row.
-    """
-    groups: dict[tuple[str, str, str, str], dict[int, tuple[Path, dict[str, dict[str, float]]]]] = {}
-    for path, result in read_folder(folder):
-        if result["split"] != "test":
-            continue
-        key = (result["set"], result["method"], result["text_encoder"], result["ties"])
-        seeds = groups.setdefault(key, {})
-        if result["seed"] in seeds:
-            raise DataError(
-                f"{path}: {key[1]} on {key[0]} with seed {result['seed']} is already in "
-                f"{seeds[result['seed']][0]}; keep one file, or give the ablation a suffix to its method"
-            )
-        seeds[result["seed"]] = (path, result["metrics"])
-    encoders: dict[tuple[str, str], set[str]] = {}
-    for set_name, method, encoder, _ in groups:
-        encoders.setdefault((set_name, method), set()).add(encoder)
-    rows = []
-    for (set_name, method, encoder, ties), seeds in groups.items():
-        name = method
-        if len(encoders[set_name, method]) > 1:
-            name += f", {encoder or 'no text encoder'}"
-        if ties == "shuffled":
-            name += ", ties shuffled"
-        for mode in MODES:
-            figures = {}
-            for metric in metric_names():
-                values = [metrics[mode][metric] for _, metrics in seeds.values()]
-                spread = statistics.stdev(values) if len(values) > 1 else None
-                figures[metric] = (statistics.fmean(values), spread)
-            rows.append(Row(set_name, mode, name, figures, len(seeds), published=False, method=method))
-    return sorted(rows, key=lambda row: (-row.figures["ndcg@10"][0], row.name))
-
-
-def published_rows(path: Path) -> list[Row]:
-    """Rows of published figures, in the order of the file."""
-    return [
-        Row(
-            each["set"],
-            each["mode"],
-            f"{each['name']} ({each['source']})",
-            {name: (value, None) for name, value in each["figures"].items()},
-            seeds=0,
-            published=True,
-            note=each.get("note", ""),
-        )
-        for each in json.loads(path.read_text(encoding="utf-8"))
-    ]
 
 
 def render_methods(measured: list[Row], published: list[Row]) -> str:
@@ -187,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         pages = {
             options.readme: {"results": render_methods(measured, published)},
             options.ablations: {
+                "targets": render_targets(measured, published),
                 "ablations": render_ablations(measured),
                 "pairs": render_pairs(options.evidence),
                 "costs": render_costs(options.results, sets),

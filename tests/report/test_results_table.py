@@ -32,7 +32,9 @@ def place(tmp_path):
         "# Title\n\n<!-- results:begin -->\nstale text\n<!-- results:end -->\n\nAfter.\n"
     )
     (tmp_path / "evidence").mkdir()
-    markers = "".join(f"<!-- {name}:begin --><!-- {name}:end -->\n" for name in ("ablations", "pairs", "costs"))
+    markers = "".join(
+        f"<!-- {name}:begin --><!-- {name}:end -->\n" for name in ("targets", "ablations", "pairs", "costs")
+    )
     (tmp_path / "results.md").write_text(f"Varied.\n{markers}")
     shutil.copy(SCRIPT.parent / "published.json", tmp_path)
     return tmp_path
@@ -180,6 +182,24 @@ def test_costs_are_mean_time_and_most_memory(script, place):
         "| popularity | – | – | – | 0.1 min, 0.5 GiB |",
     ]
     assert "two cores" in text
+
+
+def test_targets_by_hand(script, place):
+    save(place, "a.json", 0.0550, filtered=0.0620)  # the article's NDCGs are .0451, .0525, .0599
+    save(place, "b.json", 0.0700, filtered=0.0670, method="eager-reranked")
+    save(place, "c.json", 0.0800, filtered=0.0900, ties="shuffled", seed=1)  # another question
+    save(place, "d.json", 0.0800, filtered=0.0900, method="embsum")  # a part of ours is no rival
+    save(place, "e.json", 0.0300, set="yelp", filtered=0.0200)
+    save(place, "f.json", 0.0100, set="yelp", filtered=0.0230, method="item-graph")
+    assert script.main(arguments(place)) == 0
+    text = (place / "results.md").read_text().split("<!-- targets:begin -->")[1].split("<!-- targets:end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in text.strip().splitlines()[2:]]
+    assert rows == [
+        # recalls are twice .0550, above all but R@20 .1124; of the NDCGs N@20 .0599 is above
+        ["4 of 6", "6 of 6", "BSARec (RecBoard, 5 seeds) † .0610", ".0620 (passed, +1.6%)",
+         ".0670 (**missed**, -0.1%)"],
+        ["4 of 6", "–", "item-graph .0230", ".0200 (**missed**, -13.0%)", "–"],
+    ]  # fmt: skip
 
 
 def test_pairs_without_any(script, place):
