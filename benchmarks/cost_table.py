@@ -1,24 +1,24 @@
 """The table of what methods cost: wall time and memory of a run, from the result files."""
 
 import statistics
-from pathlib import Path
+from collections.abc import Iterable
 
-from gen_rec.evaluation.result import Result, read_folder
+from gen_rec.evaluation.result import Result
 
-STREAMS = ("eager-behavior", "eager-semantic")
+PARTS = ("eager-behavior", "eager-semantic")
 """Parts of one run; what it cost stands at ``eager-fused``."""
 
 
-def render_costs(folder: Path, sets: list[str]) -> str:
+def render_costs(results: Iterable[Result], sets: list[str]) -> str:
     """Methods by sets: mean wall time of the seeds' runs, and the most memory that one of them took.
 
-    folder: of result files; variants of a method (those with a slash) have no row
-    sets:   the columns, in this order
+    results: variants of a method (those with a slash) have no row
+    sets:    the columns, in this order
     """
     found: dict[str, dict[str, list[Result]]] = {}
-    for _, result in read_folder(folder):
+    for result in results:
         method = result["method"]
-        if result["split"] == "test" and result["set"] in sets and "/" not in method and method not in STREAMS:
+        if result["split"] == "test" and result["set"] in sets and "/" not in method and method not in PARTS:
             found.setdefault(method, {}).setdefault(result["set"], []).append(result)
     if not found:
         return "No result is committed yet."

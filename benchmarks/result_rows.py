@@ -2,12 +2,13 @@
 
 import json
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
-from gen_rec.evaluation.result import read_folder
+from gen_rec.evaluation.result import Result
 
 MODES = {"raw": "items of the history may be recommended", "filtered": "items of the history are removed"}
 
@@ -31,13 +32,14 @@ class Row:
         return self.method.split("/")[0]
 
 
-def measured_rows(folder: Path) -> list[Row]:
+def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
     """Rows of our own results on the test split, best NDCG@10 first.
 
-    raises   DataError for a file that is not a result, and for a seed that occurs twice in a row.
+    results: with their files, as ``read_folder`` gives them
+    raises   DataError for a seed that occurs twice in a row.
     """
     groups: dict[tuple[str, str, str, str], dict[int, tuple[Path, dict[str, dict[str, float]]]]] = {}
-    for path, result in read_folder(folder):
+    for path, result in results:
         if result["split"] != "test":
             continue
         key = (result["set"], result["method"], result["text_encoder"], result["ties"])

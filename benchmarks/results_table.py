@@ -26,7 +26,9 @@ from benchmarks.result_rows import MODES, Row, measured_rows, published_rows
 from benchmarks.targets_table import render_targets
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
+from gen_rec.evaluation.result import read_folder
 from gen_rec.files import atomic_path
+from gen_rec.report.tables import share
 
 HERE = Path(__file__).resolve().parent
 
@@ -86,8 +88,8 @@ def _cell(figure: tuple[float, float | None] | None, best: float) -> str:
     if figure is None:
         return "–"
     mean, spread = figure
-    text = f"{mean:.4f}".removeprefix("0")
-    if f"{mean:.4f}" == f"{best:.4f}":
+    text = share(mean)
+    if text == share(best):
         text = f"**{text}**"
     return text if spread is None else f"{text} ± {spread:.4f}".replace("± 0.", "± .")
 
@@ -108,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stale = False
     try:
-        measured, published = measured_rows(options.results), published_rows(options.published)
+        results = list(read_folder(options.results))
+        measured, published = measured_rows(results), published_rows(options.published)
         sets = sorted({row.set for row in published})
         pages = {
             options.readme: {"results": render_methods(measured, published)},
@@ -116,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "targets": render_targets(measured, published),
                 "ablations": render_ablations(measured),
                 "pairs": render_pairs(options.evidence),
-                "costs": render_costs(options.results, sets),
+                "costs": render_costs((result for _, result in results), sets),
             },
         }
         changed = [(page, *_spliced(page, tables)) for page, tables in pages.items()]

@@ -1,6 +1,7 @@
 """The table of what was aimed at: the article's raw figures, and the strongest rival, filtered."""
 
 from benchmarks.result_rows import Row
+from gen_rec.report.tables import share
 
 OURS = ("eager-fused", "eager-reranked")
 """The generative model alone, and with the last ranking."""
@@ -31,7 +32,7 @@ def render_targets(measured: list[Row], published: list[Row]) -> str:
             continue
         rival = max(rivals, key=lambda row: row.figures[METRIC][0])
         cells = [_passed(mine.get(("raw", method)), article) for method in OURS]
-        cells.append(f"{rival.name}{' †' if rival.published else ''} {_short(rival.figures[METRIC][0])}")
+        cells.append(f"{rival.name}{' †' if rival.published else ''} {share(rival.figures[METRIC][0])}")
         for method, margin in zip(OURS, (1.0, MARGIN), strict=True):
             cells.append(_reached(mine.get(("filtered", method)), margin * rival.figures[METRIC][0]))
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -50,8 +51,4 @@ def _reached(row: Row | None, target: float) -> str:
     if row is None:
         return "–"
     figure = row.figures[METRIC][0]
-    return f"{_short(figure)} ({'passed' if figure > target else '**missed**'}, {figure / target - 1:+.1%})"
-
-
-def _short(figure: float) -> str:
-    return f"{figure:.4f}".removeprefix("0")
+    return f"{share(figure)} ({'passed' if figure > target else '**missed**'}, {figure / target - 1:+.1%})"

@@ -100,7 +100,7 @@ def results_of(
         encoder = text_encoder(run) if stages.uses_texts(config) else "none"
     return make_results(
         evaluation,
-        set=str(summary.get("set") or Path(str(config.data.table.interactions)).name),
+        set=str(summary.get("set") or config.data.name),
         seed=config.seed,
         split=split,
         config=config_name,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 DEFAULT_TEXT = "{title}. Brand: {brand}. {categories}"
@@ -124,6 +125,11 @@ class DataConfig:
             raise ValueError(
                 f"data.valid_from must be before data.test_from, got {self.valid_from} and {self.test_from}"
             )
+
+    @property
+    def name(self) -> str:
+        """What results call the data: the set, or the file of interactions."""
+        return self.set or Path(str(self.table.interactions)).name
 
     @property
     def window(self) -> tuple[int | None, int | None]:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
-from gen_rec.cli import guarded
+from gen_rec.cli import guarded, parse_config
 from gen_rec.errors import DataError
 from gen_rec.evaluation.bootstrap import paired_bootstrap
 from gen_rec.evaluation.evaluator import MODES
@@ -52,9 +51,8 @@ def keep(a: str | Path, b: str | Path, test: dict[str, Any], folder: Path = EVID
         settings = next((home / "config.yaml" for home in path.parents[:2] if (home / "config.yaml").is_file()), None)
         if settings is None:
             raise DataError(f"{path}: no config.yaml of a run beside it; what was compared cannot be told")
-        config = yaml.safe_load(settings.read_text(encoding="utf-8"))
-        set_name = config["data"]["set"] or Path(config["data"]["table"]["interactions"]).name
-        sides.append({"set": set_name, "method": method, "seed": config["seed"]})
+        config = parse_config(["--config", str(settings)])
+        sides.append({"set": config.data.name, "method": method, "seed": config.seed})
     name = f"{sides[0]['set']}-{sides[0]['method']}-vs-{sides[1]['method']}-seed{sides[0]['seed']}".replace("/", "+")
     write_json(folder / f"{name}.json", {"a": sides[0], "b": sides[1], "test": test})
     return folder / f"{name}.json"

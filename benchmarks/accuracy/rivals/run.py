@@ -87,5 +87,4 @@ def result_name(set_name: str, rival: Rival, config: Config) -> str:
 
 def with_own_run(config: Config, rival: Rival) -> Config:
     """The config with the folder that a rival's run has where none is asked for."""
-    name = config.data.set or Path(str(config.data.table.interactions)).name
-    return replace(config, run=f"runs/rivals/{result_name(name, rival, config)}")
+    return replace(config, run=f"runs/rivals/{result_name(config.data.name, rival, config)}")
