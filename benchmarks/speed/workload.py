@@ -94,7 +94,7 @@ def published_shape(**changes: object) -> ModelConfig:
     shape: dict[str, object] = {
         "hidden_size": 96, "num_heads": 4, "inner_size": 384, "encoder_layers": 1, "decoder_layers": 2,
         "dropout": 0.1, "embedding_dropout": 0.1, "max_history": 19, "item_content": False, "code_content": False,
-        "tied": "none", "look_ahead": False,
+        "tied": "none", "look_ahead": False, "repeat_bias": False,
     }  # fmt: skip
     return ModelConfig(**{**shape, **changes})  # type: ignore[arg-type]
 

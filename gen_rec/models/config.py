@@ -47,6 +47,8 @@ class ModelConfig:
     """With prefix embeddings: score a first code by its children on the second level (items, in a tree of two levels)
     instead of by a vector of its own. More accurate; costs a softmax over that level, as id-only models have one over
     the items. (With level embeddings all parents share their children's vectors, so there is nothing to see.)"""
+    repeat_bias: bool = True
+    """Learn how much likelier or less likely an item is for being in the history, by how many items ago it was."""
     seed_start: bool = True
     """Add the encoder's state at the last item to every token of a decoder."""
 

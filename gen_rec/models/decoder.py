@@ -14,6 +14,7 @@ from gen_rec.models.embeddings import INITIAL_STD, LevelCodeEmbedding, PrefixCod
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.look_ahead import branch_log_probs
 from gen_rec.models.packing import take
+from gen_rec.models.repeats import Seen
 from gen_rec.models.siblings import sibling_log_probs
 from indexing import Trie
 
@@ -109,17 +110,21 @@ class StreamDecoder(nn.Module):
             x = layer(x, memory, bias, places)
         return self.output_norm(x)  # type: ignore[no-any-return]
 
-    def code_log_probs(self, states: Tensor, nodes: Tensor, vectors: list[Tensor]) -> Tensor:
+    def code_log_probs(self, states: Tensor, nodes: Tensor, vectors: list[Tensor], seen: Seen | None) -> Tensor:
         """states: (depth or more, n, d) of the tokens; nodes: (n, depth) of the targets; returns (n, depth).
 
+        seen: the items of each target's history and what is added to their scores, or None
         The log-probability of each code of a target, given those before it.
         """
         states = self.output_dropout(states[: self.trie.depth])
+        leaves = None if seen is None else seen.at(self.trie.item_nodes[:, -1])
+        last = self.trie.depth - 1
         found = []
         if self.look_ahead:
-            found.append(branch_log_probs(states[0], nodes[:, 0], vectors[1], self.trie))
+            found.append(branch_log_probs(states[0], nodes[:, 0], vectors[1], self.trie, leaves if last == 1 else None))
         for level in range(len(found), self.trie.depth):
             parents = nodes[:, level - 1] if level else nodes.new_zeros(len(nodes))
             codes = self.trie.codes_at(level + 1, nodes[:, level])  # (n,)
-            found.append(sibling_log_probs(states[level], parents, codes, level, vectors[level], self.trie))
+            known = leaves if level == last else None
+            found.append(sibling_log_probs(states[level], parents, codes, level, vectors[level], self.trie, known))
         return torch.stack(found, 1)

@@ -10,31 +10,36 @@ a deeper tree as much as with a catalogue the size of the second level.
 import torch
 from torch import Tensor
 
+from gen_rec.models.repeats import Seen
 from gen_rec.models.softmax_share import log_share
 from indexing import Trie
 
 
-def branch_log_probs(states: Tensor, branches: Tensor, vectors: Tensor, trie: Trie) -> Tensor:
+def branch_log_probs(states: Tensor, branches: Tensor, vectors: Tensor, trie: Trie, seen: Seen | None = None) -> Tensor:
     """The log-probability of one branch of the root for each target.
 
     states:   (n, d)
     branches: (n,) int64 nodes of level 1
     vectors:  (n_nodes[2], d) vectors of the nodes of level 2
+    seen:     (n, m) nodes of level 2 and what is added to their scores
     returns   (n,)
     """
-    return log_share(states, vectors, trie.children(1, branches))
+    return log_share(states, vectors, trie.children(1, branches), *(seen or ()))
 
 
-def all_branch_log_probs(states: Tensor, rows: Tensor, absent: Tensor, trie: Trie) -> Tensor:
+def all_branch_log_probs(states: Tensor, rows: Tensor, absent: Tensor, trie: Trie, seen: Seen | None = None) -> Tensor:
     """The log-probabilities of all branches.
 
     states: (n, d)
     rows:   (n_nodes[1], widths[1], d) vectors of each branch's children, in the type that products have
     absent: (n_nodes[1], 1, widths[1]) to add to their scores: -inf where there is no child, 0 elsewhere
+    seen:   (n, m) nodes of level 2 and what is added to their scores
     returns (n, widths[0]) in code order, -inf where there is no branch
     """
-    scores = (states.to(rows.dtype) @ rows.flatten(0, 1).T).to(states.dtype).view(len(states), *rows.shape[:2])
-    found = (scores + absent[:, 0]).logsumexp(2).log_softmax(1)  # (n, n_nodes[1])
+    scores = (states.to(rows.dtype) @ rows.flatten(0, 1).T).to(states.dtype)
+    if seen is not None:
+        scores.scatter_add_(1, trie.cells[1][seen.items.clamp(min=0)], seen.bias)  # a bias of none is zero
+    found = (scores.view(len(states), *rows.shape[:2]) + absent[:, 0]).logsumexp(2).log_softmax(1)  # (n, n_nodes[1])
     codes = trie.node_codes(1)  # (n_nodes[1],)
     return torch.full((len(states), trie.widths[0]), -torch.inf, dtype=states.dtype, device=states.device).index_copy_(
         1, codes.long(), found

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.folded import FoldedDecoder, Past, Token, biased_product
 from gen_rec.models.look_ahead import all_branch_log_probs
-from gen_rec.models.siblings import group_by_parent
+from gen_rec.models.repeats import Seen
+from gen_rec.models.siblings import group_by_parent, own_children
 from gen_rec.models.two_stream import TwoStreamModel
 
 BLOCK = 32
@@ -23,8 +24,10 @@ class StreamScorer:
     """One stream of a model as ``indexing.Scorer``, for a batch of encoded histories; without dropout."""
 
     @torch.no_grad()
-    def __init__(self, decoder: FoldedDecoder, encoded: Encoded) -> None:
+    def __init__(self, decoder: FoldedDecoder, encoded: Encoded, seen: Seen | None = None) -> None:
+        """seen: (rows, m) the items of each history and what is added to their scores."""
         self.decoder = decoder
+        self.seen = None if seen is None else seen.at(decoder.trie.item_nodes[:, -1])
         self.history = decoder.history(encoded)
         self.past: Past | None = None
         self._start: tuple[Tensor, Past] | None = None  # what the root's step gave: the same in every walk
@@ -39,12 +42,21 @@ class StreamScorer:
             return scores
         states, self.past = self.decoder.run(level, nodes, self.history, None if level == 0 else self.past)
         if level == 0 and nodes.shape[1] == 1:
-            scores = child_log_probs(self.decoder, 0, nodes.flatten(), states.flatten(0, 1))[:, None]
+            scores = child_log_probs(self.decoder, 0, nodes.flatten(), states.flatten(0, 1), self._seen(0))[:, None]
             self._start = scores, self.past
             return scores
         if nodes.stride(0) == 0 or len(nodes) == 1:  # all rows ask for the same nodes, as the exact search does
-            return child_log_probs_of_all(self.decoder, level, nodes[0], states)
-        return child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1)).view(*nodes.shape, -1)
+            return child_log_probs_of_all(self.decoder, level, nodes[0], states, self._seen(level))
+        seen = self._seen(level, nodes.shape[1])
+        return child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1), seen).view(*nodes.shape, -1)
+
+    def _seen(self, level: int, beams: int = 1) -> Seen | None:
+        """What matters at a level, for rows * beams; None where no leaf is scored."""
+        trie, seen = self.decoder.trie, self.seen
+        ahead = level == 0 and self.decoder.ahead is not None
+        if seen is None or level + 1 + ahead != trie.depth:
+            return None
+        return seen if beams == 1 else Seen(*(part.repeat_interleave(beams, 0) for part in seen))
 
     def reorder(self, beams: Tensor) -> None:
         """beams: (rows, new_beams) int64, the beam that each new one continues."""
@@ -66,31 +78,49 @@ class StreamScorer:
         self.past = [[Token(pick(key), pick(value)) for key, value in tokens] for tokens in self.past]
 
 
-def child_log_probs(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
+def child_log_probs(
+    decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor, seen: Seen | None = None
+) -> Tensor:
     """states: (n, d) at nodes (n,) of ``level``; returns (n, widths[level]) in code order, -inf where no child.
+
+    seen: (n, m) leaves and what is added to their scores, where leaves are scored
 
     Beams at the same node are multiplied with its children in one product (see ``sibling_log_probs``).
     """
     n, d = states.shape
     if level == 0 and decoder.ahead is not None:
-        return all_branch_log_probs(states, *decoder.ahead, decoder.trie)
+        return all_branch_log_probs(states, *decoder.ahead, decoder.trie, seen)
     if level == 0:
         rows, absent = decoder.children(0, parents[:1])
-        return biased_product(absent, states[None], rows.transpose(1, 2))[0].log_softmax(-1)
+        logits = biased_product(absent, states[None], rows.transpose(1, 2))[0]
+        return _moved(logits, seen, parents, 0, decoder).log_softmax(-1)
     block = max(1, min(BLOCK, 2 * n // max(1, len(torch.unique(parents)))))
     slots, block_parents = group_by_parent(parents, block)
     blocks = states.new_zeros(len(block_parents) * block, d).index_copy_(0, slots, states)
     rows, absent = decoder.children(level, block_parents)
     logits = biased_product(absent, blocks.view(-1, block, d), rows.transpose(1, 2))  # (n_blocks, block, width)
-    return logits.flatten(0, 1).index_select(0, slots).log_softmax(-1)
+    return _moved(logits.flatten(0, 1).index_select(0, slots), seen, parents, level, decoder).log_softmax(-1)
 
 
-def child_log_probs_of_all(decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor) -> Tensor:
-    """The same where all rows have the same nodes. parents: (beams,); states: (rows, beams, d)."""
+def _moved(logits: Tensor, seen: Seen | None, parents: Tensor, level: int, decoder: FoldedDecoder) -> Tensor:
+    """Add in place what the seen leaves are worth. logits: (n, width) of the children of parents (n,)."""
+    if seen is not None:
+        own = own_children(seen, parents[:, None], level, decoder.trie)
+        logits[own.row, own.code] += own.bias
+    return logits
+
+
+def child_log_probs_of_all(
+    decoder: FoldedDecoder, level: int, parents: Tensor, states: Tensor, seen: Seen | None = None
+) -> Tensor:
+    """The same where all rows have the same nodes. parents: (beams,); states: (rows, beams, d); seen: (rows, m)."""
     if level == 0 and decoder.ahead is not None:
-        return child_log_probs(decoder, 0, parents, states.flatten(0, 1)).view(*states.shape[:2], -1)
+        return child_log_probs(decoder, 0, parents, states.flatten(0, 1), seen).view(*states.shape[:2], -1)
     rows, absent = decoder.children(level, parents)  # (beams, width, d), (beams, 1, width)
     logits = biased_product(absent, states.transpose(0, 1), rows.transpose(1, 2))  # (beams, rows, width)
+    if seen is not None:
+        own = own_children(seen, parents.expand(len(states), -1), level, decoder.trie)
+        logits[own.node, own.row, own.code] += own.bias
     return logits.log_softmax(-1).transpose(0, 1)
 
 
@@ -136,4 +166,5 @@ def stream_scorers(
     dtype:   of the decoders' products, see ``FoldedDecoder``
     """
     encoded = model.encode(history, lengths)
-    return {name: StreamScorer(decoder, encoded) for name, decoder in folded_decoders(model, dtype).items()}
+    seen = model.seen(history, torch.arange(len(history), device=history.device), lengths - 1)
+    return {name: StreamScorer(decoder, encoded, seen) for name, decoder in folded_decoders(model, dtype).items()}

@@ -5,11 +5,14 @@ siblings and the product of all levels is a distribution over items. Targets wit
 multiplied with that parent's children in one batched product, instead of gathering siblings per target.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gen_rec.models.packing import put, take
+from gen_rec.models.repeats import Seen, of_parents
 from indexing import Trie
 
 LARGEST_GROUP = 32
@@ -39,7 +42,13 @@ def group_by_parent(parents: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
 
 def sibling_log_probs(
-    states: Tensor, parents: Tensor, codes: Tensor, level: int, vectors: Tensor, trie: Trie
+    states: Tensor,
+    parents: Tensor,
+    codes: Tensor,
+    level: int,
+    vectors: Tensor,
+    trie: Trie,
+    seen: Seen | None = None,
 ) -> Tensor:
     """The log-probability of one child of each target's parent, among all of its children.
 
@@ -47,11 +56,15 @@ def sibling_log_probs(
     parents: (n,) int64 nodes of ``level``
     codes:   (n,) int64 the child that is asked for
     vectors: (n_nodes[level + 1], d) vectors of the nodes one level down
+    seen:    (n, m) nodes one level down and what is added to their scores
     returns  (n,)
     """
+    own = None if seen is None else own_children(seen, parents[:, None], level, trie)
     if level == 0:
         children = trie.children(0, parents.new_zeros(1))[0]  # (K,)
         logits = states @ functional.embedding(children.clamp(min=0), vectors).T + absence(children, states)
+        if own is not None:
+            logits = logits.index_put((own.row, own.code), own.bias, accumulate=True)
         return -functional.cross_entropy(logits, codes.long(), reduction="none")
     group = max(1, min(LARGEST_GROUP, 2 * len(states) // max(1, len(torch.unique(parents)))))
     slots, block_parents = group_by_parent(parents, group)
@@ -60,10 +73,29 @@ def sibling_log_probs(
     rows = functional.embedding(children.clamp(min=0), vectors)  # (n_blocks, K, d)
     # targets last: the gradient of rows then lies as embedding's backward wants it, and a softmax over K is faster
     logits = torch.bmm(rows, blocks.transpose(1, 2)) + absence(children, states)[..., None]  # (n_blocks, K, group)
+    if own is not None:
+        block, place = slots[own.row] // group, slots[own.row] % group
+        logits = logits.index_put((block, own.code, place), own.bias, accumulate=True)
     wanted = codes.new_full((len(block_parents) * group,), IGNORED, dtype=torch.long)
     wanted[slots] = codes.long()
     losses = functional.cross_entropy(logits, wanted.view(-1, group), reduction="none", ignore_index=IGNORED)
     return -take(losses.flatten(), slots)
+
+
+class OwnChildren(NamedTuple):
+    """Those of the seen nodes that are children of a node that is looked at; p of them."""
+
+    row: Tensor  # (p,) int64
+    node: Tensor  # (p,) int64: which of the row's nodes is the parent
+    code: Tensor  # (p,) int64
+    bias: Tensor  # (p,)
+
+
+def own_children(seen: Seen, nodes: Tensor, level: int, trie: Trie) -> OwnChildren:
+    """seen: (n, m) nodes of ``level + 1``; nodes: (n, b) of ``level``."""
+    safe = seen.items.clamp(min=0)
+    row, which, node = of_parents(seen, trie.parents_at(level + 1, safe), nodes)
+    return OwnChildren(row, node, trie.codes_at(level + 1, safe[row, which]).long(), seen.bias[row, which])
 
 
 def absence(children: Tensor, like: Tensor) -> Tensor:

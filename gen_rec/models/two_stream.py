@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from gen_rec.models.blocks import Places
@@ -10,6 +11,7 @@ from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
 from gen_rec.models.encoder import Encoded, HistoryEncoder
+from gen_rec.models.repeats import RepeatBias, Seen
 from indexing import Trie
 
 
@@ -41,6 +43,7 @@ class TwoStreamModel(nn.Module):
         n_items = next(iter(tries.values())).n_items
         self.items = ItemEmbedding(n_items, config.hidden_size, content if config.item_content else None)
         self.encoder = HistoryEncoder(config)
+        self.repeats = RepeatBias(config.max_history) if config.repeat_bias else None
         names = [name for name in STREAMS if name in config.streams]  # behaviour first, as the fusion expects
         self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in names})
 
@@ -58,6 +61,10 @@ class TwoStreamModel(nn.Module):
     def encode(self, history: Tensor, lengths: Tensor, last_only: bool = True) -> Encoded:
         """history: (batch, items) int64, -1 after the end; otherwise as ``HistoryEncoder.forward``."""
         return self.encoder(self.items(history.clamp(min=0)), lengths, last_only)  # type: ignore[no-any-return]
+
+    def seen(self, history: Tensor, rows: Tensor, ends: Tensor) -> Seen | None:
+        """As ``RepeatBias.forward``; None where repeats have no weight."""
+        return None if self.repeats is None else self.repeats(history, rows, ends)
 
     def forward(
         self, history: Tensor, lengths: Tensor, targets: Tensor, summaries: Collection[str] = ()
@@ -85,12 +92,14 @@ class TwoStreamModel(nn.Module):
         rows = (targets.flatten() >= 0).nonzero()[:, 0]  # (n,) what is real: nothing else is decoded
         places = Places(rows, *targets.shape)
         items = targets.flatten()[rows]  # (n,)
+        ends = rows % width if width > 1 else lengths[rows] - 1
+        seen = self.seen(history, torch.div(rows, width, rounding_mode="floor"), ends)
         outputs = {}
         for name, decoder in self.streams.items():
             nodes = decoder.trie.item_nodes[items]  # (n, depth)
             vectors = decoder.node_vectors(known)
             summary = name in summaries
             states = decoder.target_states(decoder.context(encoded), nodes, places, vectors, summary)
-            log_probs = decoder.code_log_probs(states, nodes, vectors)
+            log_probs = decoder.code_log_probs(states, nodes, vectors, seen)
             outputs[name] = StreamOutput(log_probs, states[-1] if summary else None, nodes, vectors)
         return outputs

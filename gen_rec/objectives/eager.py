@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gen_rec.models.repeats import RATE as REPEATS_RATE
 from gen_rec.models.two_stream import StreamOutput, TwoStreamModel
 from gen_rec.objectives.config import ObjectiveConfig
 from gen_rec.objectives.contrastive import SummaryContrast
@@ -49,6 +50,12 @@ class EagerObjective(nn.Module):
             trie = model.streams[BEHAVIOR].trie
             shape = model.config
             self.transfer = SemanticTransfer(hidden, shape.num_heads, shape.inner_size, shape.dropout, trie, config)
+
+    def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Weights, and the multiple of the rate that they learn at."""
+        quick = [] if self.model.repeats is None else list(self.model.repeats.parameters())
+        usual = [parameter for parameter in self.parameters() if not any(parameter is one for one in quick)]
+        return [(usual, 1.0), (quick, REPEATS_RATE)] if quick else [(usual, 1.0)]
 
     def forward(self, batch: Batch, n_targets: float | None = None) -> dict[str, Tensor]:
         """Loss terms of a batch, each a sum over targets divided by ``n_targets``.

@@ -20,6 +20,8 @@ class TrainingConfig:
     """Peak of the schedule."""
     weight_decay: float = 0.01
     """AdamW's decay of matrices and tables; vectors (biases, norms) are not decayed."""
+    beta2: float = 0.98
+    """How long AdamW remembers the squares of gradients: the decay of their average, at least 0 and below 1."""
     warmup_steps: int = 200
     """Steps in which the rate grows from zero to its peak."""
     schedule: Literal["constant", "cosine", "inverse_sqrt"] = "cosine"
@@ -54,5 +56,6 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} must be at least {bound}, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise ValueError(f"training.learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.weight_averaging < 1:
-            raise ValueError(f"training.weight_averaging must lie in [0, 1), got {self.weight_averaging}")
+        for name in ("beta2", "weight_averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must lie in [0, 1), got {getattr(self, name)}")

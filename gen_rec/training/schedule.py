@@ -26,7 +26,7 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         matrices, vectors = [p for p in trained if p.dim() >= 2], [p for p in trained if p.dim() < 2]
         for some, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
             groups.append({"params": some, "weight_decay": decay, "lr": factor * config.learning_rate})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
 
 
 def rate_factor(config: TrainingConfig, total_steps: int) -> Callable[[int], float]:

@@ -47,7 +47,7 @@ def test_with_one_state_for_all_codes_the_tree_is_the_flat_softmax():
     vectors = decoder.node_vectors(model.items.vectors())
     states = torch.randn(N_ITEMS, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     nodes = decoder.trie.item_nodes  # every item once
-    found = decoder.code_log_probs(states.expand(2, -1, -1), nodes, vectors).sum(1)
+    found = decoder.code_log_probs(states.expand(2, -1, -1), nodes, vectors, None).sum(1)
     flat = (states @ vectors[1].T).log_softmax(1).gather(1, nodes[:, 1:])[:, 0]
     torch.testing.assert_close(found, flat, atol=TOLERANCE, rtol=0)
 
