@@ -150,7 +150,7 @@ def test_what_is_switched_off_has_no_parameters():
         names = {name for name, _ in whole.named_parameters()}
         return {".".join(name.split(".")[: 3 if "decoders" in name else 2]) for name in names}
 
-    core = {"model.items", "model.encoder"}
+    core = {"model.items", "model.encoder", "model.repeats"}
     behavior, semantic = "model.decoders.behavior", "model.decoders.semantic"
     everything = groups(objective_of())
     assert core | {behavior, semantic, "contrast.behavior", "contrast.semantic", "transfer.layers"} <= everything
@@ -176,3 +176,12 @@ def test_the_summary_token_is_run_only_where_something_learns_from_it(monkeypatc
         monkeypatch.setattr(whole.model, "forward", lambda *a, f=forward, to=asked: (to.append(a[3]), f(*a))[1])
         whole(dense_batch())
         assert asked == [wanted]
+
+
+def test_what_repeats_are_worth_is_learnt_quickly_and_all_else_once_at_the_usual_rate():
+    whole = objective_of()
+    (usual, rate), (quick, factor) = whole.parameter_groups()
+    assert rate == 1.0
+    assert factor > 1.0
+    assert [id(parameter) for parameter in quick] == [id(whole.model.repeats.table)]
+    assert len(usual) + 1 == len(list(whole.parameters())) == len({id(parameter) for parameter in [*usual, *quick]})
