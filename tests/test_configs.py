@@ -17,9 +17,10 @@ from gen_rec.data.sources import read_raw
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BASE = CONFIGS / "beauty.yaml"
 ENCODER = CONFIGS / "minilm.yaml"
-MAIN = sorted(set(CONFIGS.glob("*.yaml")) - {ENCODER})
+TIGER = CONFIGS / "tiger.yaml"
+MAIN = sorted(set(CONFIGS.glob("*.yaml")) - {ENCODER, TIGER})
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
-BASE_OF = dict.fromkeys((CONFIGS / "ablations").glob("*.yaml"), BASE)
+BASE_OF = dict.fromkeys([TIGER, *(CONFIGS / "ablations").glob("*.yaml")], BASE)
 EMBSUM_BASE = CONFIGS / "embsum" / "goodreads.yaml"
 BASE_OF |= {path: EMBSUM_BASE for path in EMBSUM_BASE.parent.glob("*.yaml") if path != EMBSUM_BASE}
 ABLATIONS = sorted(BASE_OF)

@@ -4,9 +4,9 @@
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
 ``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``, and the resolved settings under the same
-name in ``benchmarks/accuracy/configs``. An overlay of ``configs/ablations`` adds its
-name to the methods, as in ``eager-fused/no-transfer``. Times and memory are those of all stages; an interrupted run
-adds up its parts.
+name in ``benchmarks/accuracy/configs``. An overlay of ``configs/ablations`` adds its name to the methods, as in
+``eager-fused/no-transfer``; ``configs/tiger.yaml`` makes them ``tiger``. Times and memory are those of all stages; an
+interrupted run adds up its parts.
 """
 
 import json
@@ -23,6 +23,8 @@ from gen_rec.inference import run_evaluate
 from gen_rec.pipeline import run_training
 
 HERE = Path(__file__).parent
+TIGER = "tiger"
+"""The overlay, and the method that it makes of the semantic stream, which is its only one."""
 RESULTS = HERE / "results"
 
 
@@ -53,8 +55,9 @@ def run(config: Config, names: list[str], home: Path = HERE) -> None:
     finally:
         cost = add_cost(cost_file, meter)
     ablation = "".join(f"/{Path(name).stem}" for name in names if Path(name).parent.name == "ablations")
+    is_tiger = TIGER in {Path(name).stem for name in names}
     for result in results:
-        result.update(cost, method=result["method"] + ablation)
+        result.update(cost, method=(TIGER if is_tiger else result["method"]) + ablation)
     stems = "+".join(Path(name).stem for name in names)
     name = f"{results[0]['set']}-{stems}-seed{config.seed}"
     print(metrics_table(results))
