@@ -12,13 +12,14 @@ PARTS = ("eager-behavior", "eager-semantic")
 def render_costs(results: Iterable[Result], sets: list[str]) -> str:
     """Methods by sets: mean wall time of the seeds' runs, and the most memory that one of them took.
 
-    results: variants of a method (those with a slash) have no row
+    results: variants of a method (those with a slash) and runs with shuffled ties have no part in it
     sets:    the columns, in this order
     """
     found: dict[str, dict[str, list[Result]]] = {}
     for result in results:
         method = result["method"]
-        if result["split"] == "test" and result["set"] in sets and "/" not in method and method not in PARTS:
+        usual = (result["split"], result["ties"]) == ("test", "input-order") and "/" not in method
+        if usual and result["set"] in sets and method not in PARTS:
             found.setdefault(method, {}).setdefault(result["set"], []).append(result)
     if not found:
         return "No result is committed yet."

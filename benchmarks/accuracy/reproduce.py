@@ -4,7 +4,8 @@
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes its results into the run's
 folder, not among the committed ones. For each method, NDCG@10 must lie within a tolerance of the committed seeds'
-mean: four of their standard deviations, or ``ONE_SEED`` where fewer than three are committed. Exit status 1 where one
+mean: four of their standard deviations, but at least ``LEAST``, since three seeds may lie close by chance, and ``FEW``
+where fewer than three are committed. Exit status 1 where one
 does not. Weights agree to the bit only on the same processor with the same packages and number of threads; elsewhere a
 run is like one with another seed.
 """
@@ -23,7 +24,7 @@ from gen_rec.evaluation.evaluator import MODES
 from gen_rec.evaluation.result import Result, read_folder
 
 METRIC = "ndcg@10"
-DEVIATIONS, ONE_SEED = 4.0, 0.003
+DEVIATIONS, LEAST, FEW = 4.0, 0.0015, 0.003
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def compared(new: list[Result], committed: list[Result]) -> list[Row]:
         others = [each for each in committed if all(each[name] == result[name] for name in same)]
         for mode in MODES if others else ():
             figures = [each["metrics"][mode][METRIC] for each in others]
-            spread = DEVIATIONS * statistics.stdev(figures) if len(figures) > 2 else ONE_SEED
+            spread = max(LEAST, DEVIATIONS * statistics.stdev(figures)) if len(figures) > 2 else FEW
             rows.append(Row(result["method"], mode, result["metrics"][mode][METRIC], statistics.fmean(figures), spread))
     if not rows:
         raise DataError(f"no committed result of {', '.join(sorted({each['method'] for each in new}))} to compare with")
