@@ -14,7 +14,7 @@ from gen_rec.models.embeddings import INITIAL_STD, LevelCodeEmbedding, PrefixCod
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.look_ahead import branch_log_probs
 from gen_rec.models.packing import take
-from gen_rec.models.repeats import Seen
+from gen_rec.models.repeat_bias import Seen
 from gen_rec.models.siblings import sibling_log_probs
 from indexing import Trie
 

@@ -10,7 +10,7 @@ a deeper tree as much as with a catalogue the size of the second level.
 import torch
 from torch import Tensor
 
-from gen_rec.models.repeats import Seen
+from gen_rec.models.repeat_bias import Seen
 from gen_rec.models.softmax_share import log_share
 from indexing import Trie
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gen_rec.models.encoder import Encoded
 from gen_rec.models.folded import FoldedDecoder, Past, Token, biased_product
 from gen_rec.models.look_ahead import all_branch_log_probs
-from gen_rec.models.repeats import Seen
+from gen_rec.models.repeat_bias import Seen
 from gen_rec.models.siblings import group_by_parent, own_children
 from gen_rec.models.two_stream import TwoStreamModel
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gen_rec.models.packing import put, take
-from gen_rec.models.repeats import Seen, of_parents
+from gen_rec.models.repeat_bias import Seen, of_parents
 from indexing import Trie
 
 LARGEST_GROUP = 32

@@ -11,7 +11,7 @@ from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
 from gen_rec.models.embeddings import ItemEmbedding
 from gen_rec.models.encoder import Encoded, HistoryEncoder
-from gen_rec.models.repeats import RepeatBias, Seen
+from gen_rec.models.repeat_bias import RepeatBias, Seen
 from indexing import Trie
 
 

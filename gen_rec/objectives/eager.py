@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gen_rec.models.repeats import RATE as REPEATS_RATE
+from gen_rec.models.repeat_bias import RATE as REPEATS_RATE
 from gen_rec.models.two_stream import StreamOutput, TwoStreamModel
 from gen_rec.objectives.config import ObjectiveConfig
 from gen_rec.objectives.contrastive import SummaryContrast

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import SHAPES, TOLERANCE, histories, tiny_model
 
-from gen_rec.models.repeats import RepeatBias, Seen, of_parents
+from gen_rec.models.repeat_bias import RepeatBias, Seen, of_parents
 from gen_rec.models.scoring import stream_scorers
 from gen_rec.models.siblings import sibling_log_probs
 from gen_rec.models.softmax_share import log_share
