@@ -5,8 +5,8 @@
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes its results into the run's
 folder, not among the committed ones. For each method, NDCG@10 must lie within a tolerance of the committed seeds'
 mean: four of their standard deviations, but at least ``LEAST``, since three seeds may lie close by chance, and ``FEW``
-where fewer than three are committed. Exit status 1 where one does not. Weights agree to the bit only on the same processor with the same packages and number of threads; elsewhere a
-run is like one with another seed.
+where fewer than three are committed. Exit status 1 where one does not. Weights agree to the bit only on the same
+processor with the same packages and number of threads; elsewhere a run is like one with another seed.
 """
 
 import statistics

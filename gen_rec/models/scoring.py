@@ -47,16 +47,14 @@ class StreamScorer:
             return scores
         if nodes.stride(0) == 0 or len(nodes) == 1:  # all rows ask for the same nodes, as the exact search does
             return child_log_probs_of_all(self.decoder, level, nodes[0], states, self._seen(level))
-        seen = self._seen(level, nodes.shape[1])
-        return child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1), seen).view(*nodes.shape, -1)
+        found = child_log_probs(self.decoder, level, nodes.flatten(), states.flatten(0, 1), self._seen(level))
+        return found.view(*nodes.shape, -1)
 
-    def _seen(self, level: int, beams: int = 1) -> Seen | None:
-        """What matters at a level, for rows * beams; None where no leaf is scored."""
+    def _seen(self, level: int) -> Seen | None:
+        """What matters at a level; None where no leaf is scored."""
         trie, seen = self.decoder.trie, self.seen
         ahead = level == 0 and self.decoder.ahead is not None
-        if seen is None or level + 1 + ahead != trie.depth:
-            return None
-        return seen if beams == 1 else Seen(*(part.repeat_interleave(beams, 0) for part in seen))
+        return seen if level + 1 + ahead == trie.depth else None
 
     def reorder(self, beams: Tensor) -> None:
         """beams: (rows, new_beams) int64, the beam that each new one continues."""
@@ -83,7 +81,7 @@ def child_log_probs(
 ) -> Tensor:
     """states: (n, d) at nodes (n,) of ``level``; returns (n, widths[level]) in code order, -inf where no child.
 
-    seen: (n, m) leaves and what is added to their scores, where leaves are scored
+    seen: (rows, m) leaves and what is added to their scores, where leaves are scored; the n lie row by row
 
     Beams at the same node are multiplied with its children in one product (see ``sibling_log_probs``).
     """
@@ -105,8 +103,9 @@ def child_log_probs(
 def _moved(logits: Tensor, seen: Seen | None, parents: Tensor, level: int, decoder: FoldedDecoder) -> Tensor:
     """Add in place what the seen leaves are worth. logits: (n, width) of the children of parents (n,)."""
     if seen is not None:
-        own = own_children(seen, parents[:, None], level, decoder.trie)
-        logits[own.row, own.code] += own.bias
+        nodes = parents.view(len(seen.items), -1)  # (rows, beams)
+        own = own_children(seen, nodes, level, decoder.trie)
+        logits[own.row * nodes.shape[1] + own.node, own.code] += own.bias
     return logits
 
 

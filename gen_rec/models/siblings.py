@@ -95,7 +95,7 @@ def own_children(seen: Seen, nodes: Tensor, level: int, trie: Trie) -> OwnChildr
     """seen: (n, m) nodes of ``level + 1``; nodes: (n, b) of ``level``."""
     safe = seen.items.clamp(min=0)
     row, which, node = of_parents(seen, trie.parents_at(level + 1, safe), nodes)
-    return OwnChildren(row, node, trie.codes_at(level + 1, safe[row, which]).long(), seen.bias[row, which])
+    return OwnChildren(row, node, trie.codes_at(level + 1, safe[row, which]), seen.bias[row, which])
 
 
 def absence(children: Tensor, like: Tensor) -> Tensor:
