@@ -70,6 +70,23 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, value
 
 
+def block_lines(path: Path, number: int, offset: int, block: bytes) -> Iterator[tuple[int, str]]:
+    """Give ``(line number, text without blanks around it)`` of the lines of a block that are not blank.
+
+    number: of the block's first line in the file
+    offset: of the block's first byte in the (unzipped) file
+    raises  DataError for bytes that are not UTF-8.
+    """
+    for index, raw in enumerate(block.split(b"\n")):
+        try:
+            text = raw.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, number + index, offset + error.start, raw[error.start]) from None
+        offset += len(raw) + 1
+        if text:
+            yield number + index, text
+
+
 def not_utf8(path: Path, line: int, offset: int, byte: int) -> DataError:
     """The error for a byte that is no UTF-8; ``offset`` counts from 0 in the (unzipped) file."""
     return DataError(

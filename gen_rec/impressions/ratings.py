@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from gen_rec.data.lines import not_utf8
+from gen_rec.data.lines import block_lines
 from gen_rec.data.sources.reviews import json_object, line_blocks, shorten
 from gen_rec.errors import DataError
 from gen_rec.impressions.config import GoodreadsConfig
@@ -103,15 +103,8 @@ def _json_blocks(path: Path, date: str) -> Iterator[pl.DataFrame]:
 
 def _json_rows(path: Path, number: int, offset: int, block: bytes, names: list[str]) -> Iterator[tuple[Any, ...]]:
     """The lines of a block one by one; raises DataError at the first that cannot be used."""
-    for index, raw in enumerate(block.split(b"\n")):
-        where = f"{path}, line {number + index}"
-        try:
-            text = raw.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, number + index, offset + error.start, raw[error.start]) from None
-        offset += len(raw) + 1
-        if not text:
-            continue
+    for line, text in block_lines(path, number, offset, block):
+        where = f"{path}, line {line}"
         row = json_object(where, text)
         user, book, rating, date = (row.get(name) for name in names)
         for name, value in zip(names[:2], (user, book), strict=True):
@@ -121,7 +114,7 @@ def _json_rows(path: Path, number: int, offset: int, block: bytes, names: list[s
             raise DataError(f"{where}: 'rating' is {rating!r}; expected a number from 0 to 5, mend or remove the line")
         if names[3] not in row:
             raise DataError(f"{where}: no {names[3]!r} among {sorted(row)}; choose another date by goodreads.time")
-        yield number + index, str(user), str(book), float(rating), str(date or "")
+        yield line, str(user), str(book), float(rating), str(date or "")
 
 
 def _check_dates(path: Path, frame: pl.DataFrame, name: str) -> None:

@@ -21,7 +21,7 @@ from polars.exceptions import PolarsError
 from tqdm import tqdm
 
 from gen_rec.data.config import DataConfig
-from gen_rec.data.lines import is_gzip, not_utf8
+from gen_rec.data.lines import block_lines, is_gzip
 from gen_rec.errors import DataError
 
 PIECE_BYTES = 1 << 20
@@ -206,15 +206,8 @@ def _read_slowly(
 ) -> pl.DataFrame:
     """Read a block line by line; raises DataError at the first line that cannot be used."""
     rows: list[tuple[Any, ...]] = []
-    for index, raw in enumerate(block.split(b"\n")):
-        where = f"{path}, line {number + index}"
-        try:
-            text = raw.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, number + index, offset + error.start, raw[error.start]) from None
-        offset += len(raw) + 1
-        if not text:
-            continue
+    for line, text in block_lines(path, number, offset, block):
+        where = f"{path}, line {line}"
         review = _csv_object(where, text, header) if header else json_object(where, text)
         absent = [name for name in names if review.get(name) is None or review[name] == ""]
         if absent:
