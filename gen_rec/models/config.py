@@ -49,7 +49,8 @@ class ModelConfig:
     the items. (With level embeddings all parents share their children's vectors, so there is nothing to see.)"""
     repeat_bias: bool = True
     """Learn how much likelier or less likely an item is for being in the history, by how many items ago it was. Where
-    nobody takes a thing twice, raw lists become as good as filtered ones; where people come back, compare with False."""
+    nobody takes a thing twice, raw lists become as good as filtered ones; where people come back, compare with
+    False."""
     seed_start: bool = True
     """Add the encoder's state at the last item to every token of a decoder."""
 
