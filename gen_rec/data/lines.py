@@ -36,10 +36,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         try:
             for raw in file:
                 number += 1
-                try:
-                    text = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise not_utf8(path, number, offset + error.start, raw[error.start]) from None
+                text = decode_utf8(path, number, offset, raw)
                 offset += len(raw)
                 yield number, text.rstrip("\r\n")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -78,18 +75,24 @@ def block_lines(path: Path, number: int, offset: int, block: bytes) -> Iterator[
     raises  DataError for bytes that are not UTF-8.
     """
     for index, raw in enumerate(block.split(b"\n")):
-        try:
-            text = raw.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, number + index, offset + error.start, raw[error.start]) from None
+        text = decode_utf8(path, number + index, offset, raw).strip()
         offset += len(raw) + 1
         if text:
             yield number + index, text
 
 
-def not_utf8(path: Path, line: int, offset: int, byte: int) -> DataError:
-    """The error for a byte that is no UTF-8; ``offset`` counts from 0 in the (unzipped) file."""
-    return DataError(
-        f"{path}, line {line}: the byte 0x{byte:02x} at offset {offset} is not UTF-8; "
-        "convert the file, for instance: iconv -f latin1 -t utf-8"
-    )
+def decode_utf8(path: Path, number: int, offset: int, raw: bytes) -> str:
+    """The text of a line or of a block of lines.
+
+    number: of its first line in the file
+    offset: of its first byte in the (unzipped) file, from 0
+    raises  DataError, with line and offset, at the first byte that is not UTF-8.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = number + raw.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{path}, line {line}: the byte 0x{raw[error.start]:02x} at offset {offset + error.start} is not UTF-8; "
+            "convert the file, for instance: iconv -f latin1 -t utf-8"
+        ) from None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gen_rec.data import columns as c
 from gen_rec.data.interactions import Sequences, offsets_of, ranges
-from gen_rec.data.lines import not_utf8
+from gen_rec.data.lines import decode_utf8
 from gen_rec.data.sources.reviews import line_blocks, shorten
 from gen_rec.data.text import item_texts
 from gen_rec.errors import DataError
@@ -82,7 +82,8 @@ def _blocks(path: Path, names: tuple[str, ...], least: int, form: str) -> Iterat
     raises DataError where a line has fewer or more fields, or no id in the first.
     """
     for number, offset, block in line_blocks(path):
-        lines = pl.DataFrame({"text": _decode(path, number, offset, block).split("\n")}).with_row_index("line", number)
+        text = decode_utf8(path, number, offset, block).split("\n")
+        lines = pl.DataFrame({"text": text}).with_row_index("line", number)
         lines = lines.with_columns(pl.col("text").str.strip_chars_end("\r"))
         lines = lines.filter(pl.col("text").str.strip_chars() != "")
         if not len(lines):
@@ -97,14 +98,6 @@ def _blocks(path: Path, names: tuple[str, ...], least: int, form: str) -> Iterat
             )
         columns = lines["text"].str.split_exact("\t", len(names) - 1).struct.rename_fields(list(names)).struct.unnest()
         yield columns.with_columns(lines["line"])
-
-
-def _decode(path: Path, number: int, offset: int, block: bytes) -> str:
-    try:
-        return block.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = number + block.count(b"\n", 0, error.start)
-        raise not_utf8(path, line, offset + error.start, block[error.start]) from None
 
 
 @dataclass
