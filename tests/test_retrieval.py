@@ -211,7 +211,7 @@ def test_search_has_no_dropout_no_gradient_and_leaves_the_mode_as_it_was():
     model.train()
     (found,) = search(model, history, lengths, 6, [None], config_of())
     assert model.training
-    assert model.encoder.dropout.training
+    assert model.reader().encoder.dropout.training
     same(found, expected)
     assert not found.fused.scores.requires_grad
     for method in ("beam", "exact"):

@@ -74,5 +74,6 @@ SHAPES: list[dict[str, Any]] = [
     {"look_ahead": False},
     {"seed_start": False, "decoder_layers": 1},
     {"decoder_layers": 0, "encoder_layers": 1},
+    {"shared_encoder": False},
 ]
 """Variants of the model that should all keep the same promises."""

@@ -19,7 +19,7 @@ class ModelConfig:
     inner_size: int = 512
     """Width inside the feed-forward nets."""
     encoder_layers: int = 1
-    """Layers over the history, shared by the streams."""
+    """Layers over the history."""
     decoder_layers: int = 2
     """Layers over the codes, of each stream; with 0 a stream is a softmax head a level on the encoder's state."""
     dropout: float = 0.3
@@ -32,6 +32,9 @@ class ModelConfig:
     encoder: Literal["causal", "bidirectional"] = "causal"
     """"causal" supervises every position of a history in one pass; "bidirectional" is the article's encoder and
     learns from one row per target."""
+    shared_encoder: bool = True
+    """One encoder and one vector an item for both streams (the article). With False each stream has its own: they
+    disagree more, so that fusing them gains more, for more time and memory."""
     code_embedding: Literal["prefix", "level"] = "prefix"
     """"prefix" gives every trie node a vector of its own; "level" one per code and level, shared by all parents."""
     item_content: bool = True

@@ -146,7 +146,7 @@ def folded_decoders(model: TwoStreamModel, dtype: torch.dtype | None = None) -> 
         kept = model.kept_for_search = _Kept(parameters, _state_of(parameters), {})
     if dtype not in kept.decoders:
         kept.decoders[dtype] = {
-            name: FoldedDecoder(decoder, model.items, dtype) for name, decoder in model.streams.items()
+            name: FoldedDecoder(decoder, model.reader(name).items, dtype) for name, decoder in model.streams.items()
         }
     return kept.decoders[dtype]
 
@@ -158,12 +158,11 @@ def _state_of(parameters: list[nn.Parameter]) -> list[tuple[int, int]]:
 def stream_scorers(
     model: TwoStreamModel, history: Tensor, lengths: Tensor, dtype: torch.dtype | None = None
 ) -> dict[str, StreamScorer]:
-    """Encode histories once and give every stream's scorer.
+    """Encode histories once, or once for each stream where they have encoders of their own, and give every scorer.
 
     history: (rows, items) int64, oldest first, left-aligned, -1 after the end
     lengths: (rows,) int64
     dtype:   of the decoders' products, see ``FoldedDecoder``
     """
-    encoded = model.encode(history, lengths)
-    seen = model.seen(history, torch.arange(len(history), device=history.device), lengths - 1)
-    return {name: StreamScorer(decoder, encoded, seen) for name, decoder in folded_decoders(model, dtype).items()}
+    read = model.at_ends(history, lengths)
+    return {name: StreamScorer(decoder, *read[name]) for name, decoder in folded_decoders(model, dtype).items()}

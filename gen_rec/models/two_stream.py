@@ -1,18 +1,19 @@
-"""The two-stream generative recommender: a shared encoder and a decoder for each code sequence (EAGER)."""
+"""The two-stream generative recommender (EAGER): what reads a history, and a decoder for each code sequence."""
 
 from collections.abc import Collection
 from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from gen_rec.models.blocks import Places
 from gen_rec.models.config import STREAMS, ModelConfig
 from gen_rec.models.decoder import StreamDecoder
-from gen_rec.models.embeddings import ItemEmbedding
-from gen_rec.models.encoder import Encoded, HistoryEncoder
-from gen_rec.models.repeat_bias import RepeatBias, Seen
+from gen_rec.models.encoder import Encoded
+from gen_rec.models.reader import HistoryReader
+from gen_rec.models.repeat_bias import Seen
 from indexing import Trie
+
+SHARED = "shared"
 
 
 class StreamOutput(NamedTuple):
@@ -25,7 +26,7 @@ class StreamOutput(NamedTuple):
 
 
 class TwoStreamModel(nn.Module):
-    """EAGER (arXiv 2406.14017): one encoder, a behaviour and a semantic decoder.
+    """EAGER (arXiv 2406.14017): a behaviour and a semantic decoder, and the encoder that they share or one for each.
 
     config:  shape and streams
     tries:   stream name -> its trie
@@ -41,10 +42,9 @@ class TwoStreamModel(nn.Module):
         self.config = config
         self.register_buffer("content", content)
         n_items = next(iter(tries.values())).n_items
-        self.items = ItemEmbedding(n_items, config.hidden_size, content if config.item_content else None)
-        self.encoder = HistoryEncoder(config)
-        self.repeats = RepeatBias(config.max_history) if config.repeat_bias else None
         names = [name for name in STREAMS if name in config.streams]  # behaviour first, as the fusion expects
+        readers = [SHARED] if config.shared_encoder else names
+        self.readers = nn.ModuleDict({name: HistoryReader(config, n_items, content) for name in readers})
         self.decoders = nn.ModuleDict({name: StreamDecoder(config, tries[name], content) for name in names})
 
     def train(self, mode: bool = True) -> "TwoStreamModel":
@@ -58,13 +58,18 @@ class TwoStreamModel(nn.Module):
         """Stream name -> its decoder, behaviour first."""
         return cast(dict[str, StreamDecoder], dict(self.decoders.items()))
 
-    def encode(self, history: Tensor, lengths: Tensor, last_only: bool = True) -> Encoded:
-        """history: (batch, items) int64, -1 after the end; otherwise as ``HistoryEncoder.forward``."""
-        return self.encoder(self.items(history.clamp(min=0)), lengths, last_only)  # type: ignore[no-any-return]
+    def reader_of(self, stream: str) -> str:
+        """The name of what reads histories for a stream, among ``readers``."""
+        return SHARED if self.config.shared_encoder else stream
 
-    def seen(self, history: Tensor, rows: Tensor, ends: Tensor) -> Seen | None:
-        """As ``RepeatBias.forward``; None where repeats have no weight."""
-        return None if self.repeats is None else self.repeats(history, rows, ends)
+    def reader(self, stream: str = SHARED) -> HistoryReader:
+        """What reads histories for a stream; without a name, the one that all share. Raises KeyError for none."""
+        return cast(HistoryReader, self.readers[self.reader_of(stream)])
+
+    def at_ends(self, history: Tensor, lengths: Tensor) -> dict[str, tuple[Encoded, Seen | None]]:
+        """What a search of each stream starts from, as ``HistoryReader.at_ends``; every reader runs once."""
+        read = {name: cast(HistoryReader, reader).at_ends(history, lengths) for name, reader in self.readers.items()}
+        return {name: read[self.reader_of(name)] for name in self.decoders}
 
     def forward(
         self, history: Tensor, lengths: Tensor, targets: Tensor, summaries: Collection[str] = ()
@@ -86,16 +91,13 @@ class TwoStreamModel(nn.Module):
                 f"targets must have {allowed} column(s) with the {self.config.encoder} encoder and histories of "
                 f"{history.shape[1]} items, got {width}"
             )
-        known = self.items.vectors()  # once: the text of the whole catalogue is projected here
-        entering = nn.functional.embedding(history.clamp(min=0), known)
-        encoded = self.encoder(entering, lengths, last_only=width == 1)
         rows = (targets.flatten() >= 0).nonzero()[:, 0]  # (n,) what is real: nothing else is decoded
         places = Places(rows, *targets.shape)
         items = targets.flatten()[rows]  # (n,)
-        ends = rows % width if width > 1 else lengths[rows] - 1
-        seen = self.seen(history, torch.div(rows, width, rounding_mode="floor"), ends)
+        readings = {name: reader(history, lengths, rows, width) for name, reader in self.readers.items()}
         outputs = {}
         for name, decoder in self.streams.items():
+            encoded, known, seen = readings[self.reader_of(name)]
             nodes = decoder.trie.item_nodes[items]  # (n, depth)
             vectors = decoder.node_vectors(known)
             summary = name in summaries

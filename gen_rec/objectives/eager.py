@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gen_rec.models.repeat_bias import RATE as REPEATS_RATE
+from gen_rec.models.repeat_bias import RepeatBias
 from gen_rec.models.two_stream import StreamOutput, TwoStreamModel
 from gen_rec.objectives.config import ObjectiveConfig
 from gen_rec.objectives.contrastive import SummaryContrast
@@ -53,7 +54,9 @@ class EagerObjective(nn.Module):
 
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Weights, and the multiple of the rate that they learn at."""
-        quick = [] if self.model.repeats is None else list(self.model.repeats.parameters())
+        quick = [
+            one for module in self.model.modules() if isinstance(module, RepeatBias) for one in module.parameters()
+        ]
         usual = [parameter for parameter in self.parameters() if not any(parameter is one for one in quick)]
         return [(usual, 1.0), (quick, REPEATS_RATE)] if quick else [(usual, 1.0)]
 

@@ -55,23 +55,25 @@ def test_prefix_vectors_add_the_projected_mean_content():
 def test_tied_leaves_add_the_item_that_the_leaf_names():
     tied = tiny_model(tied="leaves")
     for decoder in tied.decoders.values():
-        vectors, free = decoder.node_vectors(tied.items.vectors()), decoder.codes.vectors(decoder.trie.depth)
+        vectors, free = decoder.node_vectors(tied.reader().items.vectors()), decoder.codes.vectors(decoder.trie.depth)
         for item in range(N_ITEMS):
             leaf = decoder.trie.item_nodes[item, -1]
-            torch.testing.assert_close(vectors[-1][leaf], free[leaf] + tied.items.vectors()[item])
+            torch.testing.assert_close(vectors[-1][leaf], free[leaf] + tied.reader().items.vectors()[item])
         assert torch.equal(vectors[0], decoder.codes.vectors(1))
     shared = tiny_model(tied="nodes", code_embedding="level")  # a shared table has no leaf of its own
     for decoder in shared.decoders.values():
-        assert torch.equal(decoder.node_vectors(shared.items.vectors())[-1], decoder.codes.vectors(decoder.trie.depth))
+        assert torch.equal(
+            decoder.node_vectors(shared.reader().items.vectors())[-1], decoder.codes.vectors(decoder.trie.depth)
+        )
 
 
 def test_tied_nodes_add_the_mean_of_the_items_below():
     tied = tiny_model(tied="nodes")
     for decoder in tied.decoders.values():
-        for level, vectors in enumerate(decoder.node_vectors(tied.items.vectors()), 1):
+        for level, vectors in enumerate(decoder.node_vectors(tied.reader().items.vectors()), 1):
             for node in range(decoder.trie.n_nodes[level]):
                 below = decoder.trie.item_nodes[:, level - 1] == node
-                expected = decoder.codes.vectors(level)[node] + tied.items.vectors()[below].mean(0)
+                expected = decoder.codes.vectors(level)[node] + tied.reader().items.vectors()[below].mean(0)
                 torch.testing.assert_close(vectors[node], expected)
 
 

@@ -18,17 +18,17 @@ def test_what_lies_after_the_end_changes_nothing(encoder: str):
     """More padding, garbage in it, other rows beside it: the states of a history stay."""
     model = tiny_model(encoder=encoder)
     history, lengths = histories(LENGTHS)
-    base = model.encode(history, lengths)
+    base = model.reader().encode(history, lengths)
     wide = torch.nn.functional.pad(history, (0, 5), value=-1)
     garbage = torch.where(wide < 0, torch.randint(N_ITEMS, wide.shape), wide)
     for padded in (wide, garbage):
-        found = model.encode(padded, lengths)
+        found = model.reader().encode(padded, lengths)
         close(found.last, base.last)
         for row, length in enumerate(LENGTHS):
             close(found.states[row, :length], base.states[row, :length])
             assert bool((found.mask[row, :, :, max(1, length) :] == -torch.inf).all())
     for row, length in enumerate(LENGTHS):
-        alone = model.encode(history[row : row + 1, : max(1, length)], lengths[row : row + 1])
+        alone = model.reader().encode(history[row : row + 1, : max(1, length)], lengths[row : row + 1])
         close(alone.last[0], base.last[row])
         close(alone.states[0, :length], base.states[row, :length])
 
@@ -74,9 +74,11 @@ def test_the_future_does_not_leak(shape: dict, changed: int):
     other, other_targets = history.clone(), targets.clone()
     other[:, changed:] = (other[:, changed:] + 1 + changed) % N_ITEMS
     other_targets[:, changed:] = (other_targets[:, changed:] + 5) % N_ITEMS
-    before, after = model.encode(history, lengths, last_only=False), model.encode(other, lengths, last_only=False)
-    close(after.states[:, :changed], before.states[:, :changed])
-    assert not torch.allclose(after.states[:, changed:], before.states[:, changed:])
+    for stream in STREAMS:
+        reader = model.reader(stream)
+        before, after = reader.encode(history, lengths, last_only=False), reader.encode(other, lengths, last_only=False)
+        close(after.states[:, :changed], before.states[:, :changed])
+        assert not torch.allclose(after.states[:, changed:], before.states[:, changed:])
     first, second = model(history, lengths, targets, STREAMS), model(other, lengths, other_targets, STREAMS)
     for stream in first:
         for name in ("code_log_probs", "summary"):
@@ -89,8 +91,8 @@ def test_the_future_does_not_leak(shape: dict, changed: int):
 def test_gradients_reach_no_later_item_and_no_padding():
     model = tiny_model(dropout=0.0)
     history, lengths = torch.tensor([[0, 1, 2, 3, -1, -1], [10, 11, 12, 13, 14, 15]]), torch.tensor([4, 6])
-    vectors = model.items(history.clamp(min=0)).detach().requires_grad_()
-    states = model.encoder(vectors, lengths, False).states
+    vectors = model.reader().items(history.clamp(min=0)).detach().requires_grad_()
+    states = model.reader().encoder(vectors, lengths, False).states
     for position in range(4):
         (gradient,) = torch.autograd.grad(states[:, position].square().sum(), vectors, retain_graph=True)
         reached = gradient.abs().sum(-1) > 0
@@ -105,7 +107,9 @@ def test_a_bidirectional_encoder_sees_the_whole_history_and_refuses_dense_target
     history, lengths = histories([6])
     other = history.clone()
     other[:, -1] = (other[:, -1] + 1) % N_ITEMS
-    assert not torch.allclose(model.encode(history, lengths).states[:, 0], model.encode(other, lengths).states[:, 0])
+    assert not torch.allclose(
+        model.reader().encode(history, lengths).states[:, 0], model.reader().encode(other, lengths).states[:, 0]
+    )
     with pytest.raises(ValueError, match=r"must have 1 column\(s\) with the bidirectional encoder .*6 items, got 6"):
         model(history, lengths, dense_targets(history))
     with pytest.raises(ValueError, match=r"must have 1 or 6 column\(s\) with the causal encoder .*, got 4"):
@@ -132,8 +136,8 @@ def test_an_empty_history_is_one_state_of_no_item():
     """The stated definition: a zero vector sent through the layers, the same whatever lies in the row."""
     for encoder in ("causal", "bidirectional"):
         model = tiny_model(encoder=encoder)
-        empty = model.encode(torch.tensor([[-1, -1, -1], [4, 5, 6]]), torch.tensor([0, 0]))
-        expected = model.encoder(torch.zeros(1, 1, 12, dtype=torch.float64), torch.tensor([1]), True)
+        empty = model.reader().encode(torch.tensor([[-1, -1, -1], [4, 5, 6]]), torch.tensor([0, 0]))
+        expected = model.reader().encoder(torch.zeros(1, 1, 12, dtype=torch.float64), torch.tensor([1]), True)
         for row in range(2):
             close(empty.last[row], expected.last[0])
         assert bool(empty.states.isfinite().all())

@@ -44,7 +44,7 @@ def test_extreme_scores_stay_finite_and_learn():
 def test_with_one_state_for_all_codes_the_tree_is_the_flat_softmax():
     model = tiny_model(look_ahead=True)
     decoder = model.streams["behavior"]  # two levels
-    vectors = decoder.node_vectors(model.items.vectors())
+    vectors = decoder.node_vectors(model.reader().items.vectors())
     states = torch.randn(N_ITEMS, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     nodes = decoder.trie.item_nodes  # every item once
     found = decoder.code_log_probs(states.expand(2, -1, -1), nodes, vectors, None).sum(1)

@@ -82,9 +82,11 @@ def test_moved_siblings_equal_a_loop(level: int):
 def test_what_is_forbidden_takes_no_part_where_the_first_code_knows_the_leaves(shape: dict[str, Any]):
     """In a tree of two levels that looks ahead, an item of weight zero is as if it were filtered."""
     model = tiny_model(**shape)
-    assert model.repeats is not None
+    for stream in model.streams:
+        repeats = model.reader(stream).repeats
+        assert repeats is not None
+        repeats.table.fill_(-100.0)
     history, lengths = histories([4, 1, 6])
-    model.repeats.table.fill_(-100.0)
     for name, scorer in stream_scorers(model, history, lengths).items():
         decoder = model.streams[name]
         scores = exact_scores(scorer, decoder.trie)
@@ -102,9 +104,9 @@ def test_what_is_forbidden_takes_no_part_where_the_first_code_knows_the_leaves(s
 def test_it_learns_that_people_come_back():
     """Where the last item is the target, the loss falls by raising what the last item is worth."""
     model = tiny_model()
-    assert model.repeats is not None
+    assert model.reader().repeats is not None
     history, lengths = histories([4, 4])
     outputs = model(history, lengths, history[:, 3:4])
     loss = -torch.stack([output.code_log_probs.sum() for output in outputs.values()]).sum()
-    (gradient,) = torch.autograd.grad(loss, model.repeats.table)
+    (gradient,) = torch.autograd.grad(loss, model.reader().repeats.table)
     assert gradient[0] < 0

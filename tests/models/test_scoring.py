@@ -66,13 +66,14 @@ def test_steps_with_a_past_equal_all_tokens_at_once(shape: dict[str, Any]):
     """Beams are shuffled, repeated and dropped on the way; each must carry its own past."""
     model = tiny_model(**shape)
     history, lengths = histories(LENGTHS)
-    encoded = model.encode(history, lengths)
     generator = torch.Generator().manual_seed(4)
-    for decoder in model.streams.values():
-        trie, vectors = decoder.trie, decoder.node_vectors(model.items.vectors())
+    for name, decoder in model.streams.items():
+        reader = model.reader(name)
+        encoded = reader.encode(history, lengths)
+        trie, vectors = decoder.trie, decoder.node_vectors(reader.items.vectors())
         items = torch.randint(N_ITEMS, (len(history), 7), generator=generator)
         paths = trie.item_nodes[items]  # (rows, 7, depth)
-        scorer = StreamScorer(FoldedDecoder(decoder, model.items), encoded)
+        scorer = StreamScorer(FoldedDecoder(decoder, reader.items), encoded)
         context = decoder.context(encoded)
         context = Context(
             context.seed.repeat_interleave(7, 0), context.memories, [b.expand(-1, -1, 7, -1) for b in context.biases]
@@ -120,9 +121,9 @@ def test_beams_of_a_row_and_rows_of_a_batch_do_not_see_one_another():
 def test_a_token_sees_only_the_codes_before_it_and_targets_only_themselves():
     model = tiny_model()
     history, lengths = histories([6, 3])
-    encoded = model.encode(history, lengths, last_only=False)
-    decoder = model.streams["semantic"]
-    trie, vectors, context = decoder.trie, decoder.node_vectors(model.items.vectors()), decoder.context(encoded)
+    reader, decoder = model.reader(), model.streams["semantic"]
+    trie, vectors = decoder.trie, decoder.node_vectors(reader.items.vectors())
+    context = decoder.context(reader.encode(history, lengths, last_only=False))
     nodes = trie.item_nodes[dense_targets(history).clamp(min=0)]  # (2, 6, 3)
     states = states_of(decoder, context, nodes, vectors, summary=True)
     assert states.shape == (2, 6, 5, 12)
@@ -160,7 +161,7 @@ def test_the_history_is_read_once_and_each_token_once(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(FoldedDecoder, "history", counted_history)
     monkeypatch.setattr(FoldedDecoder, "run", counted_run)
-    model.encoder.register_forward_hook(lambda *_: calls.update(encoder=calls["encoder"] + 1))
+    model.reader().encoder.register_forward_hook(lambda *_: calls.update(encoder=calls["encoder"] + 1))
     history, lengths = histories(LENGTHS)
     for stream, scorer in stream_scorers(model, history, lengths).items():
         trie = model.streams[stream].trie

@@ -150,7 +150,7 @@ def test_what_is_switched_off_has_no_parameters():
         names = {name for name, _ in whole.named_parameters()}
         return {".".join(name.split(".")[: 3 if "decoders" in name else 2]) for name in names}
 
-    core = {"model.items", "model.encoder", "model.repeats"}
+    core = {"model.readers"}
     behavior, semantic = "model.decoders.behavior", "model.decoders.semantic"
     everything = groups(objective_of())
     assert core | {behavior, semantic, "contrast.behavior", "contrast.semantic", "transfer.layers"} <= everything
@@ -183,5 +183,5 @@ def test_what_repeats_are_worth_is_learnt_quickly_and_all_else_once_at_the_usual
     (usual, rate), (quick, factor) = whole.parameter_groups()
     assert rate == 1.0
     assert factor > 1.0
-    assert [id(parameter) for parameter in quick] == [id(whole.model.repeats.table)]
+    assert [id(parameter) for parameter in quick] == [id(whole.model.reader().repeats.table)]
     assert len(usual) + 1 == len(list(whole.parameters())) == len({id(parameter) for parameter in [*usual, *quick]})

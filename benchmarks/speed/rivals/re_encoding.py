@@ -34,7 +34,7 @@ def _search(
     model: TwoStreamModel, decoder: StreamDecoder, history: Tensor, lengths: Tensor, beams: int, k: int
 ) -> tuple[Tensor, Tensor]:
     trie, rows = decoder.trie, len(history)
-    vectors = decoder.node_vectors(model.items.vectors())
+    vectors = decoder.node_vectors(model.reader().items.vectors())
     path = torch.zeros(rows, 1, 0, dtype=torch.int64)  # (rows, beams, codes so far) nodes
     held = torch.zeros(rows, 1)
     for level in range(trie.depth):
@@ -59,9 +59,9 @@ def _search(
 
 def encode(model: TwoStreamModel, history: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """history: (rows, items); returns (rows, items, d) states, and (rows,) the place of the last item."""
-    encoder = model.encoder
+    encoder = model.reader().encoder
     position = torch.arange(history.shape[1])
-    x = model.items(history.clamp(min=0)) * (position < lengths[:, None])[..., None]
+    x = model.reader().items(history.clamp(min=0)) * (position < lengths[:, None])[..., None]
     x = encoder.input_norm(x)
     distance = position[:, None] - position
     hidden = (position >= lengths.clamp(min=1)[:, None])[:, None, None] | (distance < 0)  # (rows, 1, items, items)
