@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 MODEL_CARD = (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8")
 CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE = "config.json", "model.safetensors", "items.parquet"
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout and of what its settings mean."""
 
 

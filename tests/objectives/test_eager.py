@@ -178,10 +178,13 @@ def test_the_summary_token_is_run_only_where_something_learns_from_it(monkeypatc
         assert asked == [wanted]
 
 
-def test_what_repeats_are_worth_is_learnt_quickly_and_all_else_once_at_the_usual_rate():
-    whole = objective_of()
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_repeats_are_worth_is_learnt_quickly_and_all_else_once_at_the_usual_rate(shared: bool):
+    whole = objective_of({"shared_encoder": shared})
     (usual, rate), (quick, factor) = whole.parameter_groups()
     assert rate == 1.0
     assert factor > 1.0
-    assert [id(parameter) for parameter in quick] == [id(whole.model.reader().repeats.table)]
-    assert len(usual) + 1 == len(list(whole.parameters())) == len({id(parameter) for parameter in [*usual, *quick]})
+    readers = ["shared"] if shared else ["behavior", "semantic"]
+    assert [id(parameter) for parameter in quick] == [id(whole.model.reader(name).repeats.table) for name in readers]
+    every = {id(parameter) for parameter in [*usual, *quick]}
+    assert len(usual) + len(quick) == len(list(whole.parameters())) == len(every)
