@@ -94,11 +94,22 @@ def fit_rerank(config: Config, recommender: Recommender, dataset: Dataset, force
         reranker.save(folder)
         write_json(folder / REPORT_FILE, report)
     run.mark_done("rerank", key)
-    found = report["validation"]["gain"]["filtered"]
-    logger.info(
-        "rerank: validation NDCG@10, filtered, cross-fitted: %+.1f %% on the search alone", 100 * found["relative"]
-    )
+    report_gain(report["validation"])
     return reranker
+
+
+def report_gain(validation: dict[str, Any]) -> None:
+    """Log what the last ranking gains; a warning where it loses. validation: that part of the report."""
+    relative = validation["gain"]["filtered"]["relative"]
+    text = f"rerank: validation NDCG@10, filtered, cross-fitted: {100 * relative:+.1f} % on the search alone"
+    if relative < 0:
+        logger.warning(
+            "%s; recommend without it, or give it more validation users to learn from than these %d",
+            text,
+            validation["users"],
+        )
+    else:
+        logger.info(text)
 
 
 def _fit(

@@ -21,7 +21,7 @@ from gen_rec.ranking.config import RerankConfig
 from gen_rec.ranking.fitting import gather_lesson
 from gen_rec.ranking.pool import Gatherer
 from gen_rec.ranking.reranker import Reranker
-from gen_rec.ranking.stage import fit_rerank, run_rerank
+from gen_rec.ranking.stage import fit_rerank, report_gain, run_rerank
 from gen_rec.retrieval import search_cases, take
 from gen_rec.run import Run
 
@@ -187,3 +187,13 @@ def test_beams_that_prune_nothing_give_the_exact_searchs_lists(ranked: Config) -
     beams = reranker.rerank(recommender.model, some, 5, replace(ranked.search, method="beam", beams=40))
     np.testing.assert_array_equal(exact.items, beams.items)
     np.testing.assert_allclose(exact.scores, beams.scores, atol=1e-3)
+
+
+@pytest.mark.parametrize(("relative", "level"), [(0.125, "INFO"), (-0.023, "WARNING")])
+def test_a_last_ranking_that_loses_is_said_to_lose(relative: float, level: str, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="gen_rec"):
+        report_gain({"users": 671, "gain": {"filtered": {"relative": relative}}})
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert f"{100 * relative:+.1f} % on the search alone" in record.getMessage()
+    assert ("recommend without it" in record.getMessage()) == (relative < 0)
