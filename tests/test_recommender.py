@@ -186,7 +186,7 @@ def damage(folder: Path, name: str) -> None:
         ("no model.safetensors", "not a saved recommender, model.safetensors is missing; train first"),
         ("no items.parquet", "items.parquet is missing"),
         ("no codes_semantic.safetensors", "codes_semantic.safetensors: no codes there"),
-        ("config.json: format", "format 99, this gen_rec reads 3"),
+        ("config.json: format", "format 99, this gen_rec reads 4"),
         ("config.json: setting", "not a whole recommender of this version"),
         ("config.json", "config.json: not JSON"),
         ("model.safetensors", "not a whole recommender"),
