@@ -194,7 +194,6 @@ def _demo_second_stage(config: Config, force: bool) -> None:
     print(
         f"\nThe last ranking (item graph, texts, EmbSum, popularity), on {found['users']} validation users, filtered: "
         f"NDCG@10 {before:.4f} before, {after:.4f} after"
-        + ("" if after >= before else ": too few users to learn from, so the lists are better without it")
     )
 
 

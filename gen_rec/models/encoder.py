@@ -1,4 +1,4 @@
-"""The shared encoder: a history of items to one state an item."""
+"""The encoder: a history of items to one state an item."""
 
 from typing import NamedTuple
 

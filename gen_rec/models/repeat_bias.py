@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 
 class RepeatBias(nn.Module):
-    """A learnt number for every distance, the same in every stream; zero at first.
+    """A learnt number for every distance, the same in every stream that reads with it; zero at first.
 
     max_history: distances that have a number of their own
     """
