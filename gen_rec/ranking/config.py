@@ -63,9 +63,10 @@ class RerankConfig:
     the history; it has one weight, learnt after the rest, and changes only lists that may hold such items. "text_mean"
     is not among the defaults: on validation it is worth nothing beside "text_max" in filtered lists, and harms raw
     ones."""
-    blend: Blend = "boosted"
+    blend: Blend = "auto"
     """"linear" is a logistic regression, "boosted" a few shallow trees fitted to the order of each list (LambdaMART);
-    "auto" takes the one with the better cross-fitted NDCG@10 on validation."""
+    "auto" takes the one with the better cross-fitted NDCG@10 on validation: trees where there is much to learn from,
+    the regression where a few hundred lists would be learnt by heart."""
     rounds: int = 100
     """Trees of "boosted"."""
     leaves: int = 8

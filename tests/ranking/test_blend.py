@@ -9,7 +9,7 @@ import pytest
 from gen_rec.errors import GenRecError
 from gen_rec.ranking.blend import Blend, Kind, Lists, within_list
 from gen_rec.ranking.config import RerankConfig
-from gen_rec.ranking.fitting import cross_fitted, ranks_of
+from gen_rec.ranking.fitting import Lesson, cross_fitted, fit_blend, ranks_of
 
 KINDS: list[Kind] = ["linear", "boosted"]
 NAMES = ["good", "noise", "rare"]
@@ -131,3 +131,24 @@ def test_without_any_target_there_is_nothing_to_learn() -> None:
 def test_impossible_settings_of_the_ranking_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RerankConfig(**settings)
+
+
+def near_nought(n: int, seed: int = 0) -> Lists:
+    """Users whose target is the candidate with the smallest "noise" in absolute value, which no line can tell."""
+    some = lists(n, seed=seed, strength=0.0)
+    return some._replace(target=np.where(some.unseen, np.abs(some.values[..., 1]), np.inf).argmin(1))
+
+
+@pytest.mark.parametrize(
+    ("some", "kind"), [(lists(40, strength=2.0), "linear"), (near_nought(600), "boosted")], ids=["few", "many"]
+)
+def test_by_default_the_kind_is_the_one_that_ranks_unknown_users_better(some: Lists, kind: Kind) -> None:
+    some = some.pick(np.flatnonzero(some.teaches()))
+    before = ranks_of(np.where(some.real, 0.0, -np.inf).astype(np.float32), some)
+    lesson = Lesson(some, np.arange(len(some.target)), before, 12.0)
+    blend, report, _ = fit_blend(NAMES, lesson, config(worth=False), 0)
+    tried = {each: figures["filtered"]["ndcg@10"] for each, figures in report["validation"]["tried"].items()}
+    assert RerankConfig().blend == "auto"
+    assert set(tried) == set(KINDS)
+    assert blend.kind == report["blend"] == kind == max(KINDS, key=lambda each: tried[each])
+    assert report["validation"]["after"]["filtered"]["ndcg@10"] == tried[kind]
