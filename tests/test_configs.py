@@ -22,7 +22,7 @@ MAIN = sorted(set(CONFIGS.glob("*.yaml")) - {ENCODER, TIGER})
 PAPER = sorted((CONFIGS / "paper").glob("*.yaml"))
 BASE_OF = dict.fromkeys([TIGER, *(CONFIGS / "ablations").glob("*.yaml")], BASE)
 EMBSUM_BASE = CONFIGS / "embsum" / "goodreads.yaml"
-BASE_OF[CONFIGS / "ablations" / "repeat-bias.yaml"] = CONFIGS / "yelp.yaml"
+BASE_OF |= {CONFIGS / "ablations" / f"{name}.yaml": CONFIGS / "yelp.yaml" for name in ("own-encoders", "repeat-bias")}
 BASE_OF[CONFIGS / "ablations" / "shared-encoder.yaml"] = CONFIGS / "sports.yaml"
 BASE_OF |= {path: EMBSUM_BASE for path in EMBSUM_BASE.parent.glob("*.yaml") if path != EMBSUM_BASE}
 ABLATIONS = sorted(BASE_OF)
