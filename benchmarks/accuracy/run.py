@@ -6,11 +6,13 @@ takes the options of ``gen-rec train``, goes on where an interrupted run stopped
 ``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``, and the resolved settings under the same
 name in ``benchmarks/accuracy/configs``. An overlay of ``configs/ablations`` adds its name to the methods, as in
 ``eager-fused/no-transfer``; ``configs/tiger.yaml`` makes them ``tiger``. Times and memory are those of all stages; an
-interrupted run adds up its parts.
+interrupted run adds up its parts, training and evaluation, but for one that was killed outright.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,20 +42,31 @@ def add_cost(path: Path, meter: Meter) -> dict[str, float]:
     return cost
 
 
+@contextmanager
+def metered(path: Path) -> Iterator[dict[str, float]]:
+    """Measure a part of a run and add it to the cost of the earlier parts, also when it fails; a killed part is lost.
+
+    The dictionary it gives holds the cost of all parts so far, once this one is over.
+    """
+    meter = Meter()
+    cost: dict[str, float] = {}
+    try:
+        with meter:
+            yield cost
+    finally:
+        cost |= add_cost(path, meter)
+
+
 def run(config: Config, names: list[str], home: Path = HERE) -> None:
     """Train and evaluate once, and write the result.
 
     names: the config files, the first and its overlays
     home:  where the folders ``results`` and ``configs`` are
     """
-    meter = Meter()
-    cost_file = Path(config.run) / "cost.json"
-    try:
-        with meter:
-            run_training(config)
-            results = run_evaluate(config, "test", " + ".join(names))
-    finally:
-        cost = add_cost(cost_file, meter)
+    with metered(Path(config.run) / "cost.json"):
+        run_training(config)
+    with metered(Path(config.run) / "cost.json") as cost:
+        results = run_evaluate(config, "test", " + ".join(names))
     ablation = "".join(f"/{Path(name).stem}" for name in names if Path(name).parent.name == "ablations")
     is_tiger = TIGER in {Path(name).stem for name in names}
     for result in results:
