@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.accuracy.run import add_cost
+from benchmarks.accuracy.run import metered
 from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config
@@ -53,12 +53,12 @@ def evaluate(config: Config, dataset: Dataset) -> Evaluation:
 def run(config: Config, names: list[str]) -> None:
     """Train and evaluate, and write the result. names: the config files, the first and its overlays"""
     place = Run(config.run)
-    with Meter() as meter:
+    meter = Meter()
+    with metered(place.folder / "embsum_cost.json", meter) as cost:
         run_prepare(config)
         run_train_embsum(config)
         dataset = Dataset.load(place.data)
         evaluation = evaluate(config, dataset)
-    cost = add_cost(place.folder / "embsum_cost.json", meter)
     encoder = config.embsum.backbone.removeprefix("packaged:").split("/")[-1]
     results = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
     ablation = [Path(name).stem for name in names[1:] if Path(name).parent.name == "embsum"]

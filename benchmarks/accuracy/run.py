@@ -43,12 +43,12 @@ def add_cost(path: Path, meter: Meter) -> dict[str, float]:
 
 
 @contextmanager
-def metered(path: Path) -> Iterator[dict[str, float]]:
+def metered(path: Path, meter: Meter | None = None) -> Iterator[dict[str, float]]:
     """Measure a part of a run and add it to the cost of the earlier parts, also when it fails; a killed part is lost.
 
-    The dictionary it gives holds the cost of all parts so far, once this one is over.
+    The dictionary it gives holds the cost of all parts so far, once this one is over; ``meter`` this one's alone.
     """
-    meter = Meter()
+    meter = meter or Meter()
     cost: dict[str, float] = {}
     try:
         with meter:

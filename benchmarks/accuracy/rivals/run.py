@@ -21,7 +21,7 @@ from benchmarks.accuracy.rivals.method import Job, Rival
 from benchmarks.accuracy.rivals.popularity import POPULARITY
 from benchmarks.accuracy.rivals.search import fit_again, search
 from benchmarks.accuracy.rivals.training import BSAREC, SASREC
-from benchmarks.accuracy.run import add_cost
+from benchmarks.accuracy.run import metered
 from gen_rec.config import Config, to_yaml
 from gen_rec.data.interactions import Dataset
 from gen_rec.evaluation.lists import write_per_user
@@ -39,19 +39,16 @@ def run(config: Config, names: list[str], rival: Rival, space: Space) -> Result:
     """Search, evaluate, write. names: the config files; returns the result."""
     place = Run(config.run)
     meter = Meter()
-    try:
-        with meter:
-            place.remember(to_yaml(config))
-            run_prepare(config)
-            job = Job(Dataset.load(place.data), config, place)
-            if rival.texts:
-                embed_texts(config, job.dataset, device_of(config))
-            trials, chosen = search(job, rival, space)
-            settings = build(rival.settings, flat(chosen["settings"]))
-            scorer = fit_again(job, rival, settings).scorer
-            evaluation = evaluate(scorer, job.dataset, "test", rival.name, config.evaluation)
-    finally:
-        cost = add_cost(place.folder / "cost.json", meter)
+    with metered(place.folder / "cost.json", meter) as cost:
+        place.remember(to_yaml(config))
+        run_prepare(config)
+        job = Job(Dataset.load(place.data), config, place)
+        if rival.texts:
+            embed_texts(config, job.dataset, device_of(config))
+        trials, chosen = search(job, rival, space)
+        settings = build(rival.settings, flat(chosen["settings"]))
+        scorer = fit_again(job, rival, settings).scorer
+        evaluation = evaluate(scorer, job.dataset, "test", rival.name, config.evaluation)
     encoder = text_encoder(place) if rival.texts else "none"
     (result,) = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
     shared = settings_of(config)
