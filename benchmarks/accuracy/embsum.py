@@ -1,6 +1,6 @@
 """What a finished EmbSum is, beyond its ranking: what it cost, how fast its score is, what half precision changes.
 
-    python benchmarks/accuracy/embsum.py --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
+    python -m benchmarks.accuracy.embsum --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
 
 takes the options of ``gen-rec train``, needs ``gen-rec embsum train`` and ``encode`` (and has more to tell after
 ``generate``), and writes ``benchmarks/accuracy/evidence/<set>-embsum-seed<seed>.json``:

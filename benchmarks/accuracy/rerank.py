@@ -1,9 +1,9 @@
 """The last ranking on a finished run: what each part is worth, on validation (cross-fitted) and on test (once).
 
-    python benchmarks/accuracy/rerank.py --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
+    python -m benchmarks.accuracy.rerank --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
 
 takes the options of ``gen-rec train``. It fits two blends, with and without EmbSum's score (one where EmbSum is not
-encoded), and writes ``benchmarks/accuracy/results/<set>-rerank-seed<seed>.json``: protocol results of
+encoded), and writes ``benchmarks/accuracy/results/<set>-rerank-seed<seed>.json`` (see ``run.set_label``): results of
 
     embsum                   EmbSum's score alone, over the candidates of the blend
     eager-reranked           the blend without EmbSum, which a run has by default
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.accuracy.run import set_label
 from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 from gen_rec.config import Config
@@ -126,7 +127,7 @@ def run(config: Config, names: list[str], home: Path = HERE) -> None:
     if FULL in blends:
         pairs.append((FULL, PLAIN))
     compared = {f"{a} - {b}": {mode: evaluation.compare(a, b, mode) for mode in MODES} for a, b in pairs}
-    name = f"{results[0]['set']}-rerank-seed{config.seed}"
+    name = f"{set_label(results[0]['set'], config)}-rerank-seed{config.seed}"
     write_per_user(
         place.rerank / "users.parquet", evaluation, dataset.cases("test"), dataset.user_ids, dataset.item_ids
     )

@@ -1,12 +1,13 @@
 """One benchmark run: prepare, embed, tokenize, train and evaluate a config, and keep the result with what it took.
 
-    python benchmarks/accuracy/run.py --config configs/beauty.yaml [--config OVERLAY.yaml ...] [--seed 1 ...]
+    python -m benchmarks.accuracy.run --config configs/beauty.yaml [--config OVERLAY.yaml ...] [--seed 1 ...]
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
 ``benchmarks/accuracy/results/<set>-<names of the configs>-seed<seed>.json``, and the resolved settings under the same
-name in ``benchmarks/accuracy/configs``. An overlay of ``configs/ablations`` adds its name to the methods, as in
-``eager-fused/no-transfer``; ``configs/tiger.yaml`` makes them ``tiger``. Times and memory are those of all stages; an
-interrupted run adds up its parts, training and evaluation, but for one that was killed outright.
+name in ``benchmarks/accuracy/configs``; with ``--data.tie_order shuffled`` the set is ``<set>-shuffled``. An overlay
+of ``configs/ablations`` adds its name to the methods, as in ``eager-fused/no-transfer``; ``configs/tiger.yaml`` makes
+them ``tiger``. Times and memory are those of all stages; an interrupted run adds up its parts, training and
+evaluation, but for one that was killed outright.
 """
 
 import json
@@ -57,6 +58,11 @@ def metered(path: Path, meter: Meter | None = None) -> Iterator[dict[str, float]
         cost |= add_cost(path, meter)
 
 
+def set_label(set_name: str, config: Config) -> str:
+    """The set as the files of a run name it: over shuffled ties it is another question, with files of its own."""
+    return f"{set_name}-shuffled" if config.data.tie_order == "shuffled" else set_name
+
+
 def run(config: Config, names: list[str], home: Path = HERE) -> None:
     """Train and evaluate once, and write the result.
 
@@ -72,7 +78,7 @@ def run(config: Config, names: list[str], home: Path = HERE) -> None:
     for result in results:
         result.update(cost, method=(TIGER if is_tiger else result["method"]) + ablation)
     stems = "+".join(Path(name).stem for name in names)
-    name = f"{results[0]['set']}-{stems}-seed{config.seed}"
+    name = f"{set_label(results[0]['set'], config)}-{stems}-seed{config.seed}"
     print(metrics_table(results))
     print(write_result(home / "results" / f"{name}.json", results))
     run_name = f"runs/{Path(config.run).name}"  # a path of this machine is nobody else's

@@ -21,7 +21,7 @@ from benchmarks.accuracy.rivals.method import Job, Rival
 from benchmarks.accuracy.rivals.popularity import POPULARITY
 from benchmarks.accuracy.rivals.search import fit_again, search
 from benchmarks.accuracy.rivals.training import BSAREC, SASREC
-from benchmarks.accuracy.run import metered
+from benchmarks.accuracy.run import metered, set_label
 from gen_rec.config import Config, to_yaml
 from gen_rec.data.interactions import Dataset
 from gen_rec.evaluation.lists import write_per_user
@@ -78,8 +78,7 @@ def evidence(result: Result, space: Space, trials: list[dict[str, Any]], chosen:
 
 def result_name(set_name: str, rival: Rival, config: Config) -> str:
     """Of the files that a run leaves, without a suffix."""
-    shuffled = "-shuffled" if config.data.tie_order == "shuffled" else ""
-    return f"{set_name}{shuffled}-{rival.name}-seed{config.seed}"
+    return f"{set_label(set_name, config)}-{rival.name}-seed{config.seed}"
 
 
 def with_own_run(config: Config, rival: Rival) -> Config:
