@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable
 
+from benchmarks.result_rows import names_of
 from gen_rec.evaluation.result import Result
 
 PARTS = ("eager-behavior", "eager-semantic")
@@ -16,11 +17,13 @@ def render_costs(results: Iterable[Result], sets: list[str]) -> str:
     sets:    the columns, in this order
     """
     found: dict[str, dict[str, list[Result]]] = {}
+    results = list(results)
+    name_of = names_of(results)
     for result in results:
         method = result["method"]
         usual = (result["split"], result["ties"]) == ("test", "input-order") and "/" not in method
         if usual and result["set"] in sets and method not in PARTS:
-            found.setdefault(method, {}).setdefault(result["set"], []).append(result)
+            found.setdefault(name_of(result), {}).setdefault(result["set"], []).append(result)
     if not found:
         return "No result is committed yet."
     lines = ["| method | " + " | ".join(sets) + " |", "|---" + "|---:" * len(sets) + "|"]

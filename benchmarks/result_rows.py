@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,31 @@ class Row:
     published: bool
     note: str = ""
     method: str = ""
+    text_encoder: str = ""
+    ties: str = "input-order"
 
     @property
     def base(self) -> str:
         """The method without what was changed of it."""
         return self.method.split("/")[0]
+
+    @property
+    def usual(self) -> bool:
+        """A whole method of ours on histories in their usual order: what others are compared with."""
+        return self.method == self.base and self.ties == "input-order" and not self.published
+
+
+def names_of(results: Iterable[Result]) -> Callable[[Result], str]:
+    """What a result's row is called: its method, and its text encoder where the set has several of the method."""
+    encoders: dict[tuple[str, str], set[str]] = {}
+    for each in results:
+        encoders.setdefault((each["set"], each["method"]), set()).add(each["text_encoder"])
+
+    def name(result: Result) -> str:
+        method, encoder = result["method"], result["text_encoder"]
+        return method if len(encoders[result["set"], method]) == 1 else f"{method}, {encoder or 'no text encoder'}"
+
+    return name
 
 
 def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
@@ -38,6 +58,7 @@ def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
     results: with their files, as ``read_folder`` gives them
     raises   DataError for a seed that occurs twice in a row.
     """
+    results = list(results)
     groups: dict[tuple[str, str, str, str], dict[int, tuple[Path, dict[str, dict[str, float]]]]] = {}
     for path, result in results:
         if result["split"] != "test":
@@ -50,14 +71,10 @@ def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
                 f"{seeds[result['seed']][0]}; keep one file, or give the ablation a suffix to its method"
             )
         seeds[result["seed"]] = (path, result["metrics"])
-    encoders: dict[tuple[str, str], set[str]] = {}
-    for set_name, method, encoder, _ in groups:
-        encoders.setdefault((set_name, method), set()).add(encoder)
+    name_of = names_of(result for _, result in results)
     rows = []
     for (set_name, method, encoder, ties), seeds in groups.items():
-        name = method
-        if len(encoders[set_name, method]) > 1:
-            name += f", {encoder or 'no text encoder'}"
+        name = name_of({"set": set_name, "method": method, "text_encoder": encoder})
         if ties == "shuffled":
             name += ", ties shuffled"
         for mode in MODES:
@@ -66,7 +83,7 @@ def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
                 values = [metrics[mode][metric] for _, metrics in seeds.values()]
                 spread = statistics.stdev(values) if len(values) > 1 else None
                 figures[metric] = (statistics.fmean(values), spread)
-            rows.append(Row(set_name, mode, name, figures, len(seeds), published=False, method=method))
+            rows.append(Row(set_name, mode, name, figures, len(seeds), False, "", method, encoder, ties))
     return sorted(rows, key=lambda row: (-row.figures["ndcg@10"][0], row.name))
 
 

@@ -12,6 +12,7 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
+from benchmarks.result_rows import names_of
 from benchmarks.speed.plots import COLOURS
 from gen_rec.errors import DataError
 from gen_rec.evaluation.result import Result, read_folder
@@ -42,18 +43,21 @@ def lines(results: list[Result], by: str) -> Line:
 
 
 def chosen(folder: Path, set_name: str, methods: list[str]) -> dict[str, list[Result]]:
-    """The test results of a set, by method, of the usual order of ties.
+    """The test results of a set, by method (and text encoder, where there are several), of the usual order of ties.
 
     raises DataError where none of the methods has any.
     """
+    wanted = (set_name, "test", "input-order")
+    results = [each for _, each in read_folder(folder) if (each["set"], each["split"], each["ties"]) == wanted]
+    name_of = names_of(results)
     found: dict[str, list[Result]] = {}
-    for _, result in read_folder(folder):
-        same = (result["set"], result["split"], result["ties"]) == (set_name, "test", "input-order")
-        if same and result["method"] in methods:
-            found.setdefault(result["method"], []).append(result)
+    for method in methods:
+        for result in results:
+            if result["method"] == method:
+                found.setdefault(name_of(result), []).append(result)
     if not found:
         raise DataError(f"{folder}: no test result of {', '.join(methods)} on {set_name}")
-    return {method: found[method] for method in methods if method in found}
+    return found
 
 
 def draw(found: dict[str, list[Result]], set_name: str, path: Path) -> None:

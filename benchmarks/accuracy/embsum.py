@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.embsum --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
 
 takes the options of ``gen-rec train``, needs ``gen-rec embsum train`` and ``encode`` (and has more to tell after
-``generate``), and writes ``benchmarks/accuracy/evidence/<set>-embsum-seed<seed>.json``:
+``generate``), and writes ``benchmarks/accuracy/evidence/<set>-<names of the configs>-embsum-seed<seed>.json``:
 
     training, states, summaries    what the stages themselves noted: users a second, peak memory, what was cut, which
                                    state of the decoder ranks better, ROUGE-L against the teacher
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gen_rec.cli import guarded, parse
-from gen_rec.commands import values_of
+from benchmarks.accuracy.command import main
+from benchmarks.accuracy.home import HOME, run_name
 from gen_rec.config import Config
 from gen_rec.embsum.encode import encoded_folder
 from gen_rec.embsum.encoded import EncodedPairs, compare_rankings, halved
@@ -34,7 +34,6 @@ from gen_rec.inference import load_with_data
 from gen_rec.retrieval import search_cases
 from gen_rec.run import Run
 
-EVIDENCE = Path(__file__).parent / "evidence"
 CANDIDATES, REQUESTS, WARM_UPS, USERS = 50, 1000, 50, 2000
 
 
@@ -95,13 +94,11 @@ def run(config: Config, names: list[str]) -> None:
         "hardware": hardware(),
         "versions": versions(),
     }
-    path = EVIDENCE / f"{summary['set']}-embsum-seed{config.seed}.json"
+    path = HOME.evidence(run_name(config, names, "embsum"))
     write_json(path, told)
     print(json.dumps({name: told[name] for name in ("online", "half_precision")}, indent=2))
     print(path)
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    config, _ = parse("train", arguments)
-    sys.exit(guarded(lambda: run(config, values_of("--config", arguments))))
+    sys.exit(main(run))

@@ -4,7 +4,7 @@
         [--config configs/embsum/no-grouping.yaml] [--seed 1] [--run RUN]
 
 takes the options of ``gen-rec train``, goes on where an interrupted run stopped, and writes
-``benchmarks/accuracy/results/<set>-embsum-<names of the configs>-seed<seed>.json``. The method is ``embsum``; an
+``benchmarks/accuracy/results/<set>-<names of the configs>-embsum-seed<seed>.json``. The method is ``embsum``; an
 overlay of ``configs/embsum`` adds its name, as in ``embsum/no-grouping``. The backbone stands where the text encoder
 does. An interrupted run adds up what its parts took.
 """
@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.accuracy.command import main
+from benchmarks.accuracy.home import HOME, refuse_other_settings, run_name
 from benchmarks.accuracy.run import metered
-from gen_rec.cli import guarded, parse
-from gen_rec.commands import metrics_table, values_of
+from gen_rec.commands import metrics_table
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.embsum.catalogue import encode_cases, encode_items, gap_times, item_tokens, rank_both_ways
@@ -29,11 +30,10 @@ from gen_rec.embsum.validation import METHOD
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
 from gen_rec.evaluation.result import Meter, write_result
-from gen_rec.inference import device_of, results_of
+from gen_rec.files import content_hash
+from gen_rec.inference import device_of, results_of, settings_of
 from gen_rec.run import Run
 from gen_rec.stages import run_prepare
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def evaluate(config: Config, dataset: Dataset) -> Evaluation:
@@ -52,29 +52,24 @@ def evaluate(config: Config, dataset: Dataset) -> Evaluation:
 
 def run(config: Config, names: list[str]) -> None:
     """Train and evaluate, and write the result. names: the config files, the first and its overlays"""
-    place = Run(config.run)
+    name, settings, place = run_name(config, names, METHOD), settings_of(config), Run(config.run)
+    refuse_other_settings(HOME.result(name), settings)
     meter = Meter()
-    with metered(place.folder / "embsum_cost.json", meter) as cost:
+    with metered(place.folder / "embsum_cost.json", content_hash(settings), meter) as cost:
         run_prepare(config)
         run_train_embsum(config)
         dataset = Dataset.load(place.data)
         evaluation = evaluate(config, dataset)
     encoder = config.embsum.backbone.removeprefix("packaged:").split("/")[-1]
     results = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
-    ablation = [Path(name).stem for name in names[1:] if Path(name).parent.name == "embsum"]
+    overlays = [
+        path.stem for path in map(Path, names) if path.parent.name == "embsum" and path.stem != config.data.name
+    ]
     for result in results:
-        result.update(cost, method="/".join([result["method"], *ablation]))
+        result.update(cost, method="/".join([result["method"], *overlays]))
     print(metrics_table(results))
-    print(
-        write_result(
-            RESULTS
-            / f"{results[0]['set']}-embsum-{'+'.join(Path(name).stem for name in names)}-seed{config.seed}.json",
-            results,
-        )
-    )
+    print(write_result(HOME.result(name), results))
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    config, _ = parse("train", arguments)
-    sys.exit(guarded(lambda: run(config, values_of("--config", arguments))))
+    sys.exit(main(run))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.accuracy import rerank, run
+from benchmarks.accuracy.home import HOME, Home
 from gen_rec.cli import guarded, parse
 from gen_rec.commands import values_of
 from gen_rec.config import Config
@@ -69,11 +70,9 @@ def compared(new: list[Result], committed: list[Result]) -> list[Row]:
 
 def reproduce(config: Config, names: list[str], committed: Path) -> bool:
     """Train, evaluate, rank, compare. names: the config files; returns whether every figure is within its tolerance."""
-    home = Path(config.run) / "reproduced"
-    run.run(config, names, home)
-    rerank.run(config, names, home)
-    new, old = ([result for _, result in read_folder(folder)] for folder in (home / "results", committed))
-    rows = compared(new, old)
+    home = Home(Path(config.run) / "reproduced")
+    new = run.run(config, names, home) + rerank.run(config, names, home)
+    rows = compared(new, [result for _, result in read_folder(committed)])
     print(*rows, sep="\n")
     return all(row.same for row in rows)
 
@@ -92,7 +91,7 @@ def main() -> int:
 
     def work() -> None:
         nonlocal same
-        same = reproduce(config, names, run.RESULTS)
+        same = reproduce(config, names, HOME.folder / "results")
 
     return guarded(work) or int(not same)
 

@@ -3,77 +3,70 @@
     python -m benchmarks.accuracy.rerank --config configs/beauty.yaml [--config OVERLAY.yaml ...] --run RUN
 
 takes the options of ``gen-rec train``. It fits two blends, with and without EmbSum's score (one where EmbSum is not
-encoded), and writes ``benchmarks/accuracy/results/<set>-rerank-seed<seed>.json`` (see ``run.set_label``): results of
+encoded), and writes ``benchmarks/accuracy/results/<set>-<names of the configs>-rerank-seed<seed>.json``: results of
 
-    embsum                   EmbSum's score alone, over the candidates of the blend
-    eager-reranked           the blend without EmbSum, which a run has by default
-    eager-reranked/embsum    the blend with EmbSum
+    eager-reranked                 the blend without EmbSum, which a run has by default
+    eager-reranked/embsum          the blend with EmbSum
+    eager-reranked/embsum-alone    EmbSum's score alone, over the candidates of the blend
 
-and ``benchmarks/accuracy/evidence`` under the same name: paired bootstraps of each against ``eager-fused`` (the search
-alone, whose result ``run.py`` writes) and of the blends against each other, and the reports of both fits
-(cross-fitted figures, each feature's worth). Ranks user by user are in the run, ``rerank/users.parquet``.
+with the overlays' names behind them as in ``run.py``, and under the same name ranks and, in ``evidence``, paired
+bootstraps of each against ``eager-fused`` (the search alone, whose result ``run.py`` writes) and of the blends against
+each other, and the reports of both fits (cross-fitted figures, each feature's worth). Times and memory are of fitting
+and scoring, not of the search.
 """
 
 import json
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.accuracy.run import set_label
-from gen_rec.cli import guarded, parse
-from gen_rec.commands import metrics_table, values_of
+from benchmarks.accuracy.command import main
+from benchmarks.accuracy.home import HOME, Home, method_name, refuse_other_settings, run_name
+from benchmarks.accuracy.ranks import keep_ranks
+from benchmarks.accuracy.run import metered
+from gen_rec.commands import metrics_table
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.evaluate import FUSED
 from gen_rec.evaluation.evaluator import MODES, Evaluation, Evaluator
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import CUTS, RankedLists
-from gen_rec.evaluation.result import Meter, write_result
-from gen_rec.files import write_json
-from gen_rec.inference import load_with_data, results_of
-from gen_rec.ranking.blend import within_list
-from gen_rec.ranking.features import Floats
+from gen_rec.evaluation.result import Meter, Result, write_result
+from gen_rec.files import content_hash, write_json
+from gen_rec.inference import load_with_data, results_of, settings_of
 from gen_rec.ranking.pool import Pool
-from gen_rec.ranking.reranker import Reranker
+from gen_rec.ranking.reranker import Reranker, best_places
 from gen_rec.ranking.stage import REPORT_FILE, embsum_scorer, fit_rerank, wants_embsum
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
 
-HERE = Path(__file__).parent
-PLAIN, FULL, EMBSUM = "eager-reranked", "eager-reranked/embsum", "embsum"
+PLAIN, FULL, EMBSUM = "eager-reranked", "eager-reranked/embsum", "eager-reranked/embsum-alone"
+FEATURE = "embsum"
 LENGTH = max(CUTS) + 1
 
 
-def top(items: np.ndarray, scores: Floats, allowed: np.ndarray) -> RankedLists:
-    """The best of some candidates: (rows, c) each."""
-    scores = np.where(allowed, scores, -np.inf)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :LENGTH]
-    best = np.take_along_axis(scores, order, 1)
-    return RankedLists(np.where(np.isfinite(best), np.take_along_axis(items, order, 1), -1), best)
-
-
 def lists_of(pool: Pool, names: list[str], blends: dict[str, Reranker]) -> dict[str, dict[str, RankedLists]]:
-    """mode -> method -> lists of one batch."""
-    found: dict[str, dict[str, RankedLists]] = {mode: {} for mode in MODES}
+    """mode -> method -> lists of one batch. names: the features of the pool"""
+    found: dict[str, dict[str, RankedLists]] = {}
     items = pool.candidates.items
-    scores = {}
-    if EMBSUM in names:
-        scores[EMBSUM] = pool.values[..., names.index(EMBSUM)]
-    for method, reranker in blends.items():
-        columns = [names.index(name) for name in reranker.names]
-        values = pool.values[..., columns]
-        scores[method] = reranker.blend.scores(values, within_list(values, pool.candidates.unseen))
-    for mode, before, real in zip(
-        MODES, (pool.raw, pool.filtered), (pool.candidates.real, pool.candidates.unseen), strict=True
-    ):
-        found[mode][FUSED] = RankedLists(before.items[:, :LENGTH], before.scores[:, :LENGTH])
+    for mode, before, seen_too in zip(MODES, (pool.raw, pool.filtered), (True, False), strict=True):
+        found[mode] = {FUSED: RankedLists(before.items[:, :LENGTH], before.scores[:, :LENGTH])}
+        scores = {}
+        for method, reranker in blends.items():
+            own = pool._replace(values=pool.values[..., [names.index(name) for name in reranker.names]])
+            scores[method] = reranker.scores(own, filter_seen=not seen_too)
+        if FEATURE in names:
+            allowed = pool.candidates.real if seen_too else pool.candidates.unseen
+            scores[EMBSUM] = np.where(allowed, pool.values[..., names.index(FEATURE)], -np.inf)
         for method, values in scores.items():
-            found[mode][method] = top(items, values, real)
+            order = best_places(values, LENGTH)
+            best = np.take_along_axis(values, order, 1)
+            listed = np.where(np.isfinite(best), np.take_along_axis(items, order, 1), -1)
+            found[mode][method] = RankedLists(listed, best)
     return found
 
 
@@ -110,34 +103,37 @@ def fit(config: Config, recommender: Recommender, dataset: Dataset) -> tuple[dic
     return blends, reports
 
 
-def run(config: Config, names: list[str], home: Path = HERE) -> None:
+def run(config: Config, names: list[str], home: Home = HOME) -> list[Result]:
     """Fit, evaluate, write.
 
     names: the config files
-    home:  where the folders ``results`` and ``evidence`` are
+    home:  where it is written
     """
     torch.set_num_threads(1)
-    place = Run(config.run)
+    name, settings, place = run_name(config, names, "rerank"), settings_of(config), Run(config.run)
+    refuse_other_settings(home.result(name), settings)
     recommender, dataset = load_with_data(config, place)
-    with Meter() as meter:
+    meter = Meter()
+    with metered(place.folder / "rerank_cost.json", content_hash(settings), meter) as cost:
         blends, reports = fit(config, recommender, dataset)
         evaluation = evaluate(config, recommender, dataset, blends)
-    results = results_of(config, evaluation, "test", " + ".join(names), meter)
     pairs = [(method, FUSED) for method in evaluation.methods if method != FUSED]
     if FULL in blends:
         pairs.append((FULL, PLAIN))
     compared = {f"{a} - {b}": {mode: evaluation.compare(a, b, mode) for mode in MODES} for a, b in pairs}
-    name = f"{set_label(results[0]['set'], config)}-rerank-seed{config.seed}"
-    write_per_user(
-        place.rerank / "users.parquet", evaluation, dataset.cases("test"), dataset.user_ids, dataset.item_ids
-    )
+    users = place.rerank / "users.parquet"
+    write_per_user(users, evaluation, dataset.cases("test"), dataset.user_ids, dataset.item_ids)
+    results = results_of(config, evaluation, "test", " + ".join(names), meter)
+    results = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
+    methods = {result["method"]: method_name(result["method"], names) for result in results}
+    for result in results:
+        result.update(cost, method=methods[result["method"]])
     print(metrics_table(results))
-    own = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
-    print(write_result(home / "results" / f"{name}.json", own))
-    write_json(home / "evidence" / f"{name}.json", {"test": compared, "fits": reports})
+    keep_ranks(users, methods, home.ranks(name))
+    write_json(home.evidence(name), {"test": compared, "fits": reports})
+    print(write_result(home.result(name), results))
+    return results
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    config, _ = parse("train", arguments)
-    sys.exit(guarded(lambda: run(config, values_of("--config", arguments))))
+    sys.exit(main(run))

@@ -114,8 +114,12 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
+CODE = (":/*.py", ":/pyproject.toml", ":/configs")
+"""What a figure depends on in a checkout, for git: pages and committed results may differ."""
+
+
 def commit() -> str:
-    """The git commit of the code, with ``-dirty`` where files differ from it; empty outside a checkout."""
+    """The git commit of the code, with ``-dirty`` where code or configs differ from it; empty outside a checkout."""
     package = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
@@ -125,7 +129,7 @@ def commit() -> str:
     try:
         git("ls-files", "--error-unmatch", "__init__.py")  # installed inside somebody else's checkout: not ours
         head = git("rev-parse", "HEAD")
-        return head + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return head + ("-dirty" if git("status", "--porcelain", "--untracked-files=no", "--", *CODE) else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 

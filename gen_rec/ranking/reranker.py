@@ -98,10 +98,8 @@ class Reranker:
         """The k best candidates of each list."""
         items = pool.candidates.items
         inside = within_list(pool.values, pool.candidates.unseen)
-        allowed = pool.candidates.unseen if filter_seen else pool.candidates.real
-        scores = np.full(items.shape, -np.inf, dtype=np.float32)
-        scores[allowed] = self.blend.scores(pool.values[allowed], inside[allowed])
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # (rows, at most k)
+        scores = self._scores(pool, inside, filter_seen)
+        order = best_places(scores, k)
         best = np.take_along_axis(scores, order, 1)
         listed = np.isfinite(best)
         row, place = np.nonzero(listed)
@@ -118,6 +116,16 @@ class Reranker:
         found.values[row, place] = pool.values[row, column]
         found.parts[row, place] = self.blend.parts(pool.values[row, column], inside[row, column])
         return found
+
+    def scores(self, pool: Pool, filter_seen: bool = True) -> Floats:
+        """(rows, candidates), -inf for what may not be listed."""
+        return self._scores(pool, within_list(pool.values, pool.candidates.unseen), filter_seen)
+
+    def _scores(self, pool: Pool, inside: Floats, filter_seen: bool) -> Floats:
+        allowed = pool.candidates.unseen if filter_seen else pool.candidates.real
+        scores = np.full(allowed.shape, -np.inf, dtype=np.float32)
+        scores[allowed] = self.blend.scores(pool.values[allowed], inside[allowed])
+        return scores
 
     def save(self, folder: Path) -> None:
         """Write everything but the model and EmbSum into an existing folder."""
@@ -141,3 +149,8 @@ class Reranker:
             raise GenRecError(f"{path}: not a last ranking ({error}); make it again: gen-rec rerank") from error
         graph, facts = ItemGraph.load(folder / GRAPH_FILE), ItemFacts.load(folder / ITEMS_FILE)
         return cls(config, Blend.load(folder), graph, facts, model)
+
+
+def best_places(scores: Floats, k: int) -> NDArray[np.int64]:
+    """(rows, at most k) places of the largest scores of each row, best first; of equal ones the first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]

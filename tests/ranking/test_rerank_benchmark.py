@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from benchmarks.accuracy import rerank
+from benchmarks.accuracy.home import Home
+from benchmarks.accuracy.ranks import read_ranks
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
 from gen_rec.evaluation import MISS, lists_to_arrays, read_ranked_lists, read_results, retrieval_metrics, target_ranks
@@ -23,17 +25,21 @@ def test_results_agree_with_the_stages(trained: tuple[Config, Path], tmp_path: P
     here = Path(shutil.copytree(trained[1], tmp_path / "run"))
     settings = RerankConfig(candidates=21, graph_candidates=6, rounds=5, folds=2, worth=False, embsum="off")
     config = replace(trained[0], run=str(here), rerank=settings)
-    rerank.run(config, ["configs/shop.yaml"], tmp_path)
+    rerank.run(config, ["configs/shop.yaml", "configs/ablations/no-transfer.yaml"], Home(tmp_path))
     (file,) = (tmp_path / "results").iterdir()
     found = {result["method"]: result["metrics"] for result in read_results(file)}
-    assert set(found) == {"eager-reranked"}  # the search's own result is another file's
+    assert set(found) == {"eager-reranked/no-transfer"}  # the search's own result is another file's
+    assert file.stem == f"{config.data.name}-shop+no-transfer-rerank-seed{config.seed}"
+    ranks = read_ranks(Home(tmp_path).ranks(file.stem))
+    for mode in ("raw", "filtered"):
+        assert retrieval_metrics(ranks.modes[mode]) == pytest.approx(found["eager-reranked/no-transfer"][mode])
 
     run_rerank(config, "test", k=21)
     dataset = Dataset.load(Run(here).data)
     cases = dataset.cases("test")
     lists = lists_to_arrays(read_ranked_lists(Run(here).reranked), dataset.user_ids[cases.user], dataset.item_ids, 21)
     mine = retrieval_metrics(target_ranks(*lists, cases.target.astype(np.int64)))
-    assert found["eager-reranked"]["filtered"] == pytest.approx(mine)
+    assert found["eager-reranked/no-transfer"]["filtered"] == pytest.approx(mine)
     ranks = pl.read_parquet(Run(here).rerank / "users.parquet")["eager-reranked/filtered"].fill_null(MISS)
     assert retrieval_metrics(ranks.to_numpy().astype(np.int64)) == pytest.approx(mine)
     fused = next(result for result in run_evaluate(config, "test") if result["method"] == "eager-fused")

@@ -202,6 +202,27 @@ def test_targets_by_hand(script, place):
     ]  # fmt: skip
 
 
+def test_a_second_text_encoder_takes_no_line_away(script, place):
+    save(place, "a.json", 0.0550, filtered=0.0620)
+    save(place, "b.json", 0.0550, filtered=0.0640, text_encoder="another")
+    for name, encoder, filtered in (("c", "x", 0.0650), ("d", "y", 0.0600)):  # the stronger one is the rival
+        save(place, f"{name}.json", 0.0300, filtered=filtered, method="item-graph-text", text_encoder=encoder)
+    assert script.main(arguments(place)) == 0
+    text = (place / "results.md").read_text().split("<!-- targets:begin -->")[1].split("<!-- targets:end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.strip().splitlines()[2:]]
+    assert [[row[0], *row[3:5]] for row in rows] == [
+        ["amazon-beauty, MiniLM", "item-graph-text, x .0650", ".0620 (**missed**, -4.6%)"],
+        ["amazon-beauty, another", "item-graph-text, x .0650", ".0640 (**missed**, -1.5%)"],
+    ]
+
+
+def test_a_file_that_is_no_comparison_is_named(script, place, capsys):
+    save(place, "a.json", 0.04)
+    (place / "evidence" / "x-vs-y.json").write_text('{"a": {}}')
+    assert script.main(arguments(place)) == 2
+    assert "x-vs-y.json: not a comparison" in capsys.readouterr().err
+
+
 def test_pairs_without_any(script, place):
     save(place, "a.json", 0.04)
     assert script.main(arguments(place)) == 0

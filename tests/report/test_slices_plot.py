@@ -48,6 +48,16 @@ def test_a_line_is_the_mean_of_the_seeds(tmp_path):
         assert lines(found["eager-fused"], by) == [("tail", 7, pytest.approx(0.03)), ("head", 7, pytest.approx(0.07))]
 
 
+def test_text_encoders_are_lines_of_their_own(tmp_path):
+    save(tmp_path, "a.json", {"tail": 0.02})
+    save(tmp_path, "b.json", {"tail": 0.04}, text_encoder="y")
+    found = chosen(tmp_path, "amazon-beauty", ["eager-fused"])
+    assert {name: lines(results, "history_length")[0][2] for name, results in found.items()} == {
+        "eager-fused, x": pytest.approx(0.02),
+        "eager-fused, y": pytest.approx(0.04),
+    }
+
+
 def test_the_picture_is_written(tmp_path):
     save(tmp_path, "a.json", {"tail": 0.02, "head": 0.06})
     out = tmp_path / "images" / "slices.png"

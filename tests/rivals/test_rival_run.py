@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from benchmarks.accuracy.home import Home
+from benchmarks.accuracy.ranks import keep_ranks, read_ranks
 from benchmarks.accuracy.rivals import __main__ as command
 from benchmarks.accuracy.rivals import run as module
 from benchmarks.accuracy.rivals.compare import compare, keep
@@ -28,8 +31,7 @@ Start = Callable[..., int]
 @pytest.fixture
 def start(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """``start("ease", "--seed", "1")``: the command, with files under ``tmp_path``; one trial of a small setting."""
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(module, "EVIDENCE", tmp_path / "evidence")
+    monkeypatch.setattr(command, "run", partial(module.run, home=Home(tmp_path)))
     config = tmp_path / "shop.yaml"
     table = {"interactions": str(shop / "interactions.csv"), "items": str(shop / "items.csv")}
     config.write_text(json.dumps({"data": {"table": table}, "evaluation": {"resamples": 20}}))
@@ -120,30 +122,59 @@ def test_settings_that_another_seed_chose(start: Start, tmp_path: Path) -> None:
 
 
 def test_two_methods_on_the_same_users(start: Start, tmp_path: Path) -> None:
+    home = Home(tmp_path)
     assert start("popularity", folder="a") == 0
     assert start("item-graph", folder="b") == 0
-    a, b = (tmp_path / name / "users.parquet" for name in "ab")
-    found = compare(b, f"{a}:popularity")
-    first, second = (pl.read_parquet(path) for path in (b, a))
+    names = [f"interactions.csv-{method}-seed0" for method in ("popularity", "item-graph")]
+    a, b = (read_ranks(home.ranks(name)) for name in names)
+    found = compare(b, a)
+    first, second = (pl.read_parquet(tmp_path / folder / "users.parquet").sort("user_id") for folder in "ba")
     assert first["user_id"].equals(second["user_id"])
     for mode in ("raw", "filtered"):
         ranks = first[f"item-graph/{mode}"].fill_null(MISS), second[f"popularity/{mode}"].fill_null(MISS)
         assert found[mode] == paired_bootstrap(*(each.to_numpy() for each in ranks))
         assert found[mode]["ndcg@10"]["low"] > 0  # on a ring neighbours say more than popularity
-    kept = keep(b, f"{a}:popularity", found, tmp_path)
-    assert kept.name == "interactions.csv-item-graph-vs-popularity-seed0.json"
+        assert retrieval_metrics(a.modes[mode]) == pytest.approx(a.of["metrics"][mode])
+    kept = keep(b, a, found, home)
+    assert kept.name == "interactions.csv-item-graph-seed0-vs-interactions.csv-popularity-seed0.json"
     assert json.loads(kept.read_text())["test"] == found
-    row = render_pairs(tmp_path).splitlines()[-1]
+    row = render_pairs(kept.parent).splitlines()[-1]
     assert row.startswith("| interactions.csv | item-graph, seed 0 | popularity, seed 0 | +.")
     assert f"({found['filtered']['ndcg@10']['low']:+.4f}".replace("0.", ".", 1) in row
+
+    assert start("popularity", "--data.tie_order=shuffled", folder="c") == 0
+    assert start("item-graph", "--data.tie_order=shuffled", "--seed=1", folder="d") == 0
+    names = [f"interactions.csv-shuffled-{name}" for name in ("popularity-seed0", "item-graph-seed1")]
+    other, another = (read_ranks(home.ranks(name)) for name in names)
+    again = keep(another, other, compare(another, other), home)
+    assert again != kept  # a comparison of other seeds, or over other ties, takes the place of none
+    assert "item-graph, ties shuffled, seed 1 | popularity, ties shuffled, seed 0" in render_pairs(kept.parent)
+
+
+def test_ranks_that_cannot_be_compared(start: Start, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert start("popularity", folder="a") == 0
+    path = home.ranks("interactions.csv-popularity-seed0")
+    whole = read_ranks(path)
     with pytest.raises(DataError, match="has the methods popularity"):
-        compare(b, f"{a}:ease")
-    second.write_parquet(tmp_path / "users.parquet")
-    with pytest.raises(DataError, match=r"no config\.yaml of a run"):
-        keep(b, tmp_path / "users.parquet", found, tmp_path)
-    second.head(50).write_parquet(a)
+        read_ranks(f"{path}:ease")
+    with pytest.raises(DataError, match="no such file"):
+        read_ranks(path.with_name("other.parquet"))
+    users = tmp_path / "a" / "users.parquet"
+    pl.read_parquet(users).head(50).write_parquet(users)
+    keep_ranks(users, {"popularity": "popularity"}, path)
     with pytest.raises(DataError, match="not of the same users"):
-        compare(a, b)
+        compare(whole, read_ranks(path))
+    home.result("interactions.csv-popularity-seed0").unlink()
+    with pytest.raises(DataError, match="has no result of popularity"):
+        read_ranks(path)
+
+
+def test_another_search_does_not_take_the_place_of_the_first(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start("item-graph") == 0
+    assert start("item-graph") == 0  # the same one may
+    assert start("item-graph", "--trial", "degree_power=0.1") == 1
+    assert "is of another search" in capsys.readouterr().err
 
 
 def test_shuffled_ties_are_another_file(start: Start, tmp_path: Path) -> None:
@@ -176,3 +207,6 @@ def test_what_the_command_refuses(start: Start, capsys: pytest.CaptureFixture[st
     assert "regularization must be positive" in capsys.readouterr().err
     assert start("ease", "--grid", "nowhere.yaml") == 1
     assert "nowhere.yaml: cannot be read" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        start("ease", "--training.epochs=3")
+    assert "no option of a rival; give its settings as --trial" in capsys.readouterr().err

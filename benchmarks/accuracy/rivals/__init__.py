@@ -12,5 +12,7 @@
 | bsarec | BSARec (arXiv 2312.10325): SASRec with a low-pass filter beside attention |
 
 What each may try is in ``configs/rivals/METHOD.yaml``: every combination of its grid is a trial, and the best filtered
-NDCG@10 on validation wins. Only then is the test split scored, once. See ``run`` for what is written.
+NDCG@10 on validation wins. Only then is the test split scored, once. See ``run`` for what is written. A trial of SASRec
+or BSARec takes about an hour, and the committed ones have one each, by ``--trial`` (``budget`` in their evidence says so,
+``docs/results.md`` why that one).
 """

@@ -11,6 +11,8 @@ from gen_rec.cli import guarded, parse
 from gen_rec.commands import metrics_table, values_of
 
 GRIDS = Path("configs/rivals")
+TAKEN = ("--config", "--seed", "--run", "--training.cpu", "--data", "--embeddings", "--evaluation", "--help")
+"""How the options of ``gen-rec train`` begin that mean anything to a rival."""
 
 
 def make_parser() -> ArgumentParser:
@@ -18,7 +20,8 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m benchmarks.accuracy.rivals",
         allow_abbrev=False,
-        epilog="All other options are those of gen-rec train (--config, --seed, --run, --data.tie_order, ...).",
+        epilog="Of the options of gen-rec train it takes --config, --seed, --run, --training.cpu and all of --data, "
+        "--embeddings and --evaluation; how a rival is built and trained is said with --trial.",
     )
     parser.add_argument("method", choices=list(RIVALS))
     parser.add_argument("--grid", metavar="FILE", help=f"what may be tried; {GRIDS}/METHOD.yaml by default")
@@ -39,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = values_of("--config", rest)
     if not names:
         parser.error("give --config FILE, the file that the result will name")
+    for option in rest:
+        if option.startswith("--") and not option.startswith(TAKEN):
+            parser.error(f"{option}: no option of a rival; give its settings as --trial NAME=VALUE")
     if own.grid and own.chosen:
         parser.error("give --grid or --chosen, not both")
     config, _ = parse("train", rest)

@@ -45,6 +45,9 @@ class Space:
             raise GridError(f"{path}: cannot be read ({error}); give a YAML file, see configs/rivals") from error
         if not isinstance(found, dict) or set(found) - {"settings", "grid"}:
             raise GridError(f"{path}: expected the keys 'settings' and 'grid', got {found!r:.80}")
+        for name in found:
+            if not isinstance(found[name] or {}, dict):
+                raise GridError(f"{path}: {name} must be names with values, got {found[name]!r:.80}")
         fixed, grid = flat(found.get("settings") or {}), found.get("grid") or {}
         for name, values in grid.items():
             if not isinstance(values, list) or not values:
@@ -55,10 +58,10 @@ class Space:
     def chosen_in(cls, path: str | Path) -> "Space":
         """The one setting that another run chose. path: its evidence"""
         try:
-            chosen = json.loads(Path(path).read_text(encoding="utf-8"))["chosen"]["settings"]
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            chosen = flat(json.loads(Path(path).read_text(encoding="utf-8"))["chosen"]["settings"])
+        except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise GridError(f"{path}: not the evidence of a rival's run ({error!r})") from error
-        return cls(flat(chosen), {}, str(path))
+        return cls(chosen, {}, str(path))
 
     def with_values(self, given: Sequence[str]) -> "Space":
         """One trial: the fixed settings, and ``NAME=VALUE`` of each of these; the grid is not searched."""
@@ -69,7 +72,7 @@ class Space:
             name, equals, value = each.partition("=")
             if not equals:
                 raise GridError(f"--trial {each}: expected NAME=VALUE, as in training.learning_rate=0.001")
-            values[name.strip()] = _number(yaml.safe_load(value))
+            values[name.strip()] = yaml.safe_load(value)
         return Space({**self.fixed, **values}, {}, f"{self.source}, {', '.join(given)}")
 
     def trials(self) -> list[Values]:
@@ -88,6 +91,8 @@ def build(settings: type[Any], values: Values) -> Any:
         inside = nested
         for step in path:
             inside = inside.setdefault(step, {})
+            if not isinstance(inside, dict):
+                raise GridError(f"settings of this rival: {name} is inside of {step}, which has a value of its own")
         inside[last] = value
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(settings, "settings")
@@ -103,11 +108,3 @@ def flat(values: Values, prefix: str = "") -> Values:
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 5e-4 as a text; people write it for a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value

@@ -1,18 +1,20 @@
 """One run of a rival: prepare, search on validation, score the test split once, write.
 
     <run>/trials/<key>/trial.json      a finished trial; checkpoints and log.jsonl beside it where it is trained
-    <run>/users.parquet                where the target of every user ranks, for paired comparisons
     results/<set>-<method>-seed<seed>.json     figures of the test split, as the protocol has them
+    ranks/<set>-<method>-seed<seed>.parquet    where the target of every user ranks, for paired comparisons
     evidence/<set>-<method>-seed<seed>.json    every trial with its figures on validation, and which was chosen
 
-A run over shuffled ties has ``-shuffled`` behind the set. Times and memory are those of the whole search; an
+Times and memory are those of the whole search; an
 interrupted run adds up its parts, and evidence has the seconds of each trial.
 """
 
+import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.home import HOME, Home, set_label
+from benchmarks.accuracy.ranks import keep_ranks
 from benchmarks.accuracy.rivals.ease import EASE
 from benchmarks.accuracy.rivals.evaluate import evaluate
 from benchmarks.accuracy.rivals.grid import Space, build, flat
@@ -21,25 +23,31 @@ from benchmarks.accuracy.rivals.method import Job, Rival
 from benchmarks.accuracy.rivals.popularity import POPULARITY
 from benchmarks.accuracy.rivals.search import fit_again, search
 from benchmarks.accuracy.rivals.training import BSAREC, SASREC
-from benchmarks.accuracy.run import metered, set_label
+from benchmarks.accuracy.run import metered
 from gen_rec.config import Config, to_yaml
 from gen_rec.data.interactions import Dataset
+from gen_rec.errors import DataError
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.result import Meter, Result, write_result
-from gen_rec.files import write_json
+from gen_rec.files import content_hash, write_json
 from gen_rec.inference import device_of, results_of, settings_of, text_encoder
 from gen_rec.run import Run
 from gen_rec.stages import embed_texts, run_prepare
 
-RESULTS, EVIDENCE = (Path(__file__).parents[1] / name for name in ("results", "evidence"))
 RIVALS = {rival.name: rival for rival in (POPULARITY, EASE, ITEM_GRAPH, ITEM_GRAPH_TEXT, SASREC, BSAREC)}
 
 
-def run(config: Config, names: list[str], rival: Rival, space: Space) -> Result:
-    """Search, evaluate, write. names: the config files; returns the result."""
-    place = Run(config.run)
+def run(config: Config, names: list[str], rival: Rival, space: Space, home: Home = HOME) -> Result:
+    """Search, evaluate, write.
+
+    names:  the config files
+    home:   where it is written
+    raises  DataError, before anything runs, where it holds a result of another search.
+    """
+    name, place = result_name(rival, config), Run(config.run)
+    refuse_other_search(home, name, space)
     meter = Meter()
-    with metered(place.folder / "cost.json", meter) as cost:
+    with metered(place.folder / "cost.json", content_hash(settings_of(config), space.fixed, space.grid), meter) as cost:
         place.remember(to_yaml(config))
         run_prepare(config)
         job = Job(Dataset.load(place.data), config, place)
@@ -56,10 +64,21 @@ def run(config: Config, names: list[str], rival: Rival, space: Space) -> Result:
     result.update(cost, settings={**used, "rival": asdict(settings)})
     cases = job.dataset.cases("test")
     write_per_user(place.per_user, evaluation, cases, job.dataset.user_ids, job.dataset.item_ids)
-    name = result_name(str(result["set"]), rival, config)
-    write_json(EVIDENCE / f"{name}.json", evidence(result, space, trials, chosen))
-    write_result(RESULTS / f"{name}.json", result)
+    keep_ranks(place.per_user, {rival.name: rival.name}, home.ranks(name))
+    write_json(home.evidence(name), evidence(result, space, trials, chosen))
+    write_result(home.result(name), result)
     return result
+
+
+def refuse_other_search(home: Home, name: str, space: Space) -> None:
+    """raises DataError where the folder holds the result of a search over something else."""
+    path = home.evidence(name)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if old and (old["source"], old["grid"]) != (space.source, space.grid):
+        raise DataError(
+            f"{path} is of another search ({old['source']}: {old['budget']} trials), now {space.source}; move it and "
+            "its result away if this one is to take their place"
+        )
 
 
 def evidence(result: Result, space: Space, trials: list[dict[str, Any]], chosen: dict[str, Any]) -> dict[str, Any]:
@@ -76,11 +95,11 @@ def evidence(result: Result, space: Space, trials: list[dict[str, Any]], chosen:
     }
 
 
-def result_name(set_name: str, rival: Rival, config: Config) -> str:
+def result_name(rival: Rival, config: Config) -> str:
     """Of the files that a run leaves, without a suffix."""
-    return f"{set_label(set_name, config)}-{rival.name}-seed{config.seed}"
+    return f"{set_label(config)}-{rival.name}-seed{config.seed}"
 
 
 def with_own_run(config: Config, rival: Rival) -> Config:
     """The config with the folder that a rival's run has where none is asked for."""
-    return replace(config, run=f"runs/rivals/{result_name(config.data.name, rival, config)}")
+    return replace(config, run=f"runs/rivals/{result_name(rival, config)}")

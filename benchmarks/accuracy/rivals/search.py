@@ -10,13 +10,14 @@ from typing import Any
 from benchmarks.accuracy.rivals.evaluate import evaluate
 from benchmarks.accuracy.rivals.grid import Space, Values, build
 from benchmarks.accuracy.rivals.method import Fitted, Job, Rival
+from gen_rec.evaluation.result import commit
 from gen_rec.files import content_hash, write_json
 from gen_rec.training.stage import NOT_LEARNT_BY
 
 logger = logging.getLogger(__name__)
 
 Trial = dict[str, Any]
-"""changes (of the fixed settings), settings, validation ({mode: {metric: value}}), notes, seconds, folder."""
+"""changes (of the fixed settings), settings, validation ({mode: {metric: value}}), notes, seconds, folder, commit."""
 
 
 def selected(trial: Trial) -> float:
@@ -49,18 +50,20 @@ def run_trial(job: Job, rival: Rival, change: Values, settings: Any) -> Trial:
     folder, key = trial_folder(job, rival, settings)
     done = folder / "trial.json"
     if done.is_file():
-        logger.info("%s: finished before, not run again", folder)
-        return {**json.loads(done.read_text(encoding="utf-8")), "changes": change}
+        trial: Trial = json.loads(done.read_text(encoding="utf-8"))
+        logger.info("%s: finished before, by the code of %s, not run again", folder, trial["commit"] or "no checkout")
+        return {**trial, "changes": change}
     start = time.perf_counter()
     fitted = rival.fit(job, settings, folder, key)
     found = evaluate(fitted.scorer, job.dataset, "valid", rival.name, job.config.evaluation).methods[rival.name]
-    trial: Trial = {
+    trial = {
         "changes": change,
         "settings": asdict(settings),
         "validation": found.metrics,
         "notes": fitted.notes,
         "seconds": round(fitted.notes.get("training_s", time.perf_counter() - start), 1),
         "folder": folder.name,
+        "commit": commit(),
     }
     write_json(done, trial)
     return trial
