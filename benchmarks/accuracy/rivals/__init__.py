@@ -13,6 +13,6 @@
 
 What each may try is in ``configs/rivals/METHOD.yaml``: every combination of its grid is a trial, and the best filtered
 NDCG@10 on validation wins. Only then is the test split scored, once. See ``run`` for what is written. A trial of SASRec
-or BSARec takes about an hour, and the committed ones have one each, by ``--trial`` (``budget`` in their evidence says so,
-``docs/results.md`` why that one).
+or BSARec takes about an hour, and the committed ones have one each, by ``--trial`` (``budget`` in their evidence says
+so, and ``docs/results.md`` why that one).
 """
