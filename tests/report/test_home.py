@@ -1,18 +1,24 @@
 """What the files of a benchmark run are called, and that no run writes over another's."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.accuracy import run as benchmark
 from benchmarks.accuracy.home import Home, method_name, run_name
 from benchmarks.accuracy.ranks import read_ranks
+from gen_rec.cli import parse_config
 from gen_rec.config import Config, to_yaml
 from gen_rec.data.config import DataConfig
 from gen_rec.errors import DataError
 from gen_rec.evaluation import read_results, retrieval_metrics
+from gen_rec.recommender import Recommender
 from gen_rec.training.config import TrainingConfig
 
+TIGER = Path(__file__).resolve().parents[2] / "configs" / "tiger.yaml"
 BASE, MINILM = "configs/beauty.yaml", "configs/minilm.yaml"
 
 
@@ -37,12 +43,17 @@ def test_methods_by_hand():
     assert method_name("eager-semantic", [BASE, "configs/tiger.yaml"]) == "tiger"
 
 
-def test_what_a_run_leaves(trained, tmp_path):
-    """An overlay and shuffled ties give other files and methods; figures, ranks and settings go together."""
-    config, folder = trained
-    home = Home(tmp_path)
+@pytest.fixture
+def finished(trained, tmp_path):
+    """The settings of a trained run, of which this is a copy."""
+    return replace(trained[0], run=str(shutil.copytree(trained[1], tmp_path / "run")))
+
+
+def test_what_a_run_leaves(finished, tmp_path):
+    """An overlay gives other files and methods; figures, ranks and settings go together."""
+    home, config = Home(tmp_path), finished
     names = ["configs/shop.yaml", "configs/ablations/no-transfer.yaml"]
-    benchmark.run(replace(config, run=str(folder)), names, home)
+    benchmark.run(config, names, home)
     name = f"{config.data.name}-shop+no-transfer-seed{config.seed}"
     results = {result["method"]: result for result in read_results(home.result(name))}
     assert set(results) == {f"eager-{part}/no-transfer" for part in ("behavior", "semantic", "fused")}
@@ -51,21 +62,34 @@ def test_what_a_run_leaves(trained, tmp_path):
         for mode, figures in result["metrics"].items():
             assert retrieval_metrics(ranks.modes[mode]) == pytest.approx(figures)
     text = home.config(name).read_text(encoding="utf-8")
-    assert str(folder.parent) not in text
+    assert str(tmp_path) not in text
     assert "runs/" in text
     assert to_yaml(config) != text  # the folder of this machine is not in it
 
-    benchmark.run(replace(config, run=str(folder)), names, home)  # again is not another
-    other = replace(config, run=str(folder), training=replace(config.training, epochs=config.training.epochs + 1))
+    benchmark.run(config, names, home)  # again is not another
+    other = replace(config, training=replace(config.training, epochs=config.training.epochs + 1))
     before = home.result(name).read_bytes()
     with pytest.raises(DataError, match=r"holds a result with other settings \(training\.epochs"):
         benchmark.run(other, names, home)
     assert home.result(name).read_bytes() == before
 
 
-def test_settings_that_learn_nothing_are_no_other_settings(trained, tmp_path):
-    config, folder = trained
-    home = Home(tmp_path)
-    benchmark.run(replace(config, run=str(folder)), ["configs/shop.yaml"], home)
-    calm = replace(config.training, checkpoint_minutes=TrainingConfig().checkpoint_minutes + 1)
-    benchmark.run(replace(config, run=str(folder), training=calm), ["configs/shop.yaml"], home)
+def test_settings_that_learn_nothing_are_no_other_settings(finished, tmp_path):
+    benchmark.run(finished, ["configs/shop.yaml"], Home(tmp_path))
+    calm = replace(finished.training, checkpoint_minutes=TrainingConfig().checkpoint_minutes + 1)
+    benchmark.run(replace(finished, training=calm), ["configs/shop.yaml"], Home(tmp_path))
+
+
+def test_tiger_is_a_run_of_ours(prepared, options, tmp_path):
+    """The overlay on a small shop: residual codes with a level for collisions, one stream, a name of its own."""
+    run = shutil.copytree(prepared, tmp_path / "run")
+    names = ["configs/shop.yaml", str(TIGER)]
+    more = ("--training.epochs=2", "--model.decoder_layers=1", "--search.beams=20")
+    config = parse_config(["--config", str(TIGER), *options(run, *more)])
+    (result,) = benchmark.run(config, names, Home(tmp_path))
+    assert result["method"] == "tiger"
+    assert read_ranks(Home(tmp_path).ranks(f"{config.data.name}-shop+tiger-seed0")).of["method"] == "tiger"
+    codes = Recommender.from_pretrained(run).codes["semantic"].codes
+    assert codes.shape[1] == config.tokenizer.residual_levels + 1
+    assert len(np.unique(codes, axis=0)) == len(codes)
+    assert len(np.unique(codes[:, :-1], axis=0)) < len(codes)  # so the last level is needed
