@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from tiny_embsum import all_knowing
 
 from gen_rec.config import Config
 from gen_rec.data.interactions import Dataset
@@ -146,19 +146,9 @@ def test_embsum_is_a_feature_where_it_is_encoded(
     config = replace(ranked, run=str(here), rerank=replace(SMALL, embsum="auto", worth=False))
     recommender, dataset = load_with_data(config, Run(here))
 
-    def scorer(run: Run, split: stage.Split, cases: object) -> Callable[..., np.ndarray]:
-        known = dataset.cases(split)
-        target = dict(zip(known.user.tolist(), known.target.tolist(), strict=True))
-
-        def score(some: object, items: np.ndarray) -> np.ndarray:
-            wanted = np.array([target[user] for user in some.user.tolist()])  # type: ignore[attr-defined]
-            return np.where(items >= 0, (items == wanted[:, None]).astype(np.float32), -np.inf)
-
-        return score
-
     monkeypatch.setattr(stage, "wants_embsum", lambda *_: True)
     monkeypatch.setattr(stage, "_encoded", lambda _: [])
-    monkeypatch.setattr(stage, "embsum_scorer", scorer)
+    monkeypatch.setattr(stage, "embsum_scorer", all_knowing(dataset))
     run_rerank(config, "test", k=3)
     first = pl.read_parquet(Run(here).reranked).filter(pl.col("rank") == 1)
     cases = dataset.cases("test")
