@@ -75,8 +75,6 @@ def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
     rows = []
     for (set_name, method, encoder, ties), seeds in groups.items():
         name = name_of({"set": set_name, "method": method, "text_encoder": encoder})
-        if ties == "shuffled":
-            name += ", ties shuffled"
         for mode in MODES:
             figures = {}
             for metric in metric_names():

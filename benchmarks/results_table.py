@@ -5,8 +5,8 @@
 
 The README has the methods, on the sets for which others published figures. What a part is worth stands in
 ``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary; and
-what was aimed at (``targets_table``), what methods cost (``cost_table``) and whether differences are more than chance
-(``paired_table``).
+what was aimed at (``targets_table``), what methods cost (``cost_table``), whether differences are more than chance
+(``paired_table``), and what is left over shuffled ties (``shuffled_table``), which have no part in the others.
 
 Every JSON file under ``benchmarks/accuracy/results`` holds one result, or a list, in the words of the
 benchmark protocol. Results of one set, method, text encoder and treatment of ties are one row: their mean,
@@ -23,6 +23,7 @@ from benchmarks.cost_table import render_costs
 from benchmarks.markers import splice
 from benchmarks.paired_table import render_pairs
 from benchmarks.result_rows import MODES, Row, measured_rows, published_rows
+from benchmarks.shuffled_table import render_shuffled
 from benchmarks.targets_table import render_targets
 from gen_rec.errors import DataError
 from gen_rec.evaluation.metrics import metric_names
@@ -36,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 def render_methods(measured: list[Row], published: list[Row]) -> str:
     """The README's tables: whole methods on the sets that others published figures of, ours first."""
     known = {row.set for row in published}
-    whole = [row for row in measured if row.set in known and row.method == row.base]
+    whole = [row for row in measured if row.set in known and row.usual]
     sets = {row.set for row in whole}
     if not sets:
         return "No result is committed yet."
@@ -49,7 +50,7 @@ def render_ablations(measured: list[Row]) -> str:
     varied = {(row.set, row.base) for row in measured if row.method != row.base}
     if not varied:
         return "No result is committed yet."
-    return _tables([row for row in measured if (row.set, row.base) in varied])
+    return _tables([row for row in measured if (row.set, row.base) in varied and row.ties == "input-order"])
 
 
 def _tables(rows: list[Row]) -> str:
@@ -119,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "targets": render_targets(measured, published),
                 "ablations": render_ablations(measured),
                 "pairs": render_pairs(options.evidence),
+                "shuffled": render_shuffled(measured),
                 "costs": render_costs((result for _, result in results), sets),
             },
         }

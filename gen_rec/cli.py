@@ -144,7 +144,7 @@ def guarded(work: Callable[[], None]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # it tells of every tied weight it saves once
-    for noisy in ("accelerate", "httpx", "sentence_transformers"):
+    for noisy in ("accelerate", "httpx", "matplotlib", "sentence_transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         work()
