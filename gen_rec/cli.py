@@ -154,6 +154,11 @@ def guarded(work: Callable[[], None]) -> int:
     except GenRecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a folder that cannot be written, a full disk: nothing that a traceback would explain
+        if error.filename is None:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130

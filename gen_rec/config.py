@@ -19,6 +19,9 @@ from gen_rec.summaries.config import SummaryConfig
 from gen_rec.training.config import TrainingConfig
 from tokenizer import TokenizerConfig
 
+SEEDS = 2**31
+"""Seeds lie below; NumPy takes no larger ones than twice that, and processes add their number."""
+
 
 @dataclass
 class Config:
@@ -54,8 +57,8 @@ class Config:
     """Lists that were shown, with clicks: what ``gen-rec impressions`` reads and learns against."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"seed must be at least 0 and below {SEEDS}, got {self.seed}")
 
 
 def as_dict(config: Any) -> dict[str, Any]:

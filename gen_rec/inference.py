@@ -52,10 +52,25 @@ def load_recommender(config: Config, run: Run) -> Recommender:
 
 
 def load_with_data(config: Config, run: Run) -> tuple[Recommender, Dataset]:
-    """The run's recommender and its data. raises GenRecError where the data holds other items than were trained on."""
+    """The run's recommender and its data, for figures and for what is learnt after the search.
+
+    raises GenRecError where the data is not what was trained on, since a target may then have been learnt, and where
+           the settings are those of another model, since a result would name them.
+    """
     recommender = load_recommender(config, run)
     dataset = Dataset.load(run.need(run.data, "prepare"))
     _check_items(run, recommender.items, dataset)
+    again = f"train again: gen-rec train --run {run.folder}"
+    if recommender.trained_on and recommender.trained_on != dataset.fingerprint():
+        raise GenRecError(
+            f"{run.model} was trained on other interactions or another split than {run.data} holds; {again}"
+        )
+    has, asked = asdict(recommender.model.config), asdict(config.model)
+    other = [f"model.{name} {has[name]!r}, now {asked[name]!r}" for name in has if has[name] != asked[name]]
+    if other:
+        raise GenRecError(
+            f"{run.model} was trained with other settings ({', '.join(other)}); leave them out, or {again}"
+        )
     return recommender, dataset
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from gen_rec.files import atomic_path, replace_folder, write_json
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.retrieval import Rankings, SearchConfig, search, take
-from gen_rec.second_stage import Places, SecondStage, explained
+from gen_rec.second_stage import FOLDER, Places, SecondStage, explained
 from indexing import Trie
 from tokenizer import Codes
 
@@ -47,6 +48,7 @@ class Recommender(
     items:  row i is item i: ``item_id``, ``title``, ``train_count`` (interactions in training)
     search: how codes are searched and fused in every call; assign another to change it
     second: the last ranking and a user's interests in words, where the folder it was loaded from has them
+    trained_on: the fingerprint of the data set, "" where nobody said
 
     ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of any Hugging Face model; the folder holds
     safetensors, JSON and Parquet, and nothing that is executed on loading.
@@ -60,6 +62,7 @@ class Recommender(
         self.items = items
         self.search = search
         self.second = SecondStage(None, items)
+        self.trained_on = ""
         self._named = items.select("item_id", "title")  # what a frame says of an item
         self._row_of = {item_id: row for row, item_id in enumerate(items["item_id"])}
 
@@ -220,6 +223,7 @@ class Recommender(
             "model": asdict(self.model.config),
             "search": asdict(self.search),
             "n_items": self.n_items,
+            "trained_on": self.trained_on,
         }
         write_json(save_directory / CONFIG_FILE, config)
         with atomic_path(save_directory / WEIGHTS_FILE) as temporary:
@@ -231,6 +235,8 @@ class Recommender(
             self.items.write_parquet(temporary)
         if self.second.places is not None:
             self.second.places.copy(save_directory)
+        else:
+            shutil.rmtree(save_directory / FOLDER, ignore_errors=True)  # that of a recommender saved here before
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "Recommender":  # type: ignore[override]
@@ -279,6 +285,7 @@ class Recommender(
             items = pl.read_parquet(folder / ITEMS_FILE)
             recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
             recommender.model.load_state_dict(weights)
+            recommender.trained_on = str(config.get("trained_on", ""))
             recommender.second = SecondStage(Places.of_model(folder), items)
         except (SafetensorError, pl.exceptions.PolarsError, OSError, ValueError, RuntimeError, TypeError) as error:
             raise GenRecError(f"{folder}: not a whole recommender of this version ({error}); save it again") from error

@@ -1,15 +1,17 @@
 """Histories to ranked lists: encode once, search every stream, fuse."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gen_rec.choices import check_choices
 from gen_rec.data.interactions import Sequences, offsets_of, ranges
 from gen_rec.models.scoring import StreamScorer, stream_scorers
 from gen_rec.models.two_stream import TwoStreamModel
@@ -46,11 +48,10 @@ class SearchConfig:
     processors and float32 elsewhere."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "search")
         for name in ("beams", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"search.{name} must be at least 1, got {getattr(self, name)}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"search.precision must be one of {list(get_args(Precision))}, got {self.precision!r}")
         if not 0 < self.behavior_weight < 1:
             raise ValueError(
                 f"search.behavior_weight must lie strictly between 0 and 1, got {self.behavior_weight}; "
@@ -94,15 +95,21 @@ def search(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    with evaluating(model), torch.no_grad():
+        scorers = stream_scorers(model, history, lengths, product_type(config.precision, history.device))
+        if is_exact(model, config):
+            return _exact(model, scorers, k, excludes, config, only_best)
+        return _beam(model, scorers, k, excludes, config)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Without dropout; afterwards the model is in the mode that it was in."""
     was_training = model.training
     if was_training:  # else not touched: going through all modules takes as long as a layer
         model.eval()
     try:
-        with torch.no_grad():
-            scorers = stream_scorers(model, history, lengths, product_type(config.precision, history.device))
-            if is_exact(model, config):
-                return _exact(model, scorers, k, excludes, config, only_best)
-            return _beam(model, scorers, k, excludes, config)
+        yield
     finally:
         if was_training:
             model.train()
@@ -212,6 +219,13 @@ def search_cases(
     rows:   (n,) which of them
     yields  rows of a batch, their lists with and without the items of the history.
     """
+    with evaluating(model):  # once for all batches, or what is folded for a search would be folded for each
+        yield from _search_cases(model, cases, rows, k, config)
+
+
+def _search_cases(
+    model: TwoStreamModel, cases: Sequences, rows: NDArray[np.int64], k: int, config: SearchConfig
+) -> Iterator[tuple[NDArray[np.int64], Rankings, Rankings]]:
     device = next(model.parameters()).device
     order = rows[np.argsort(cases.lengths[rows], kind="stable")]
     for start in range(0, len(order), config.batch_size):

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import polars as pl
 from gen_rec.data import columns as c
 from gen_rec.data.interactions import Sequences
 from gen_rec.errors import GenRecError
-from gen_rec.files import content_hash
+from gen_rec.files import content_hash, replace_folder
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.retrieval import SearchConfig
 from gen_rec.run import Run
@@ -35,14 +35,14 @@ class Places:
     embsum:    folder of EmbSum
     encoded:   folder with the catalogue encoded by it
     catalogue: the items with all that is known of them
-    weights:   of the run's model, which the ranking must have been fitted on; None where both were saved together
+    weights:   of the model, which the ranking must have been fitted on
     """
 
     ranking: Path
     embsum: Path
     encoded: Path
     catalogue: Path
-    weights: Path | None = None
+    weights: Path
 
     @classmethod
     def of_run(cls, folder: str | Path) -> "Places":
@@ -59,20 +59,27 @@ class Places:
     def of_model(cls, folder: Path) -> "Places":
         """folder: of a saved recommender"""
         inner = folder / FOLDER
-        return cls(inner / "ranking", inner / "embsum", inner / "encoded", inner / "items.parquet")
+        weights = folder / "model.safetensors"
+        return cls(inner / "ranking", inner / "embsum", inner / "encoded", inner / "items.parquet", weights)
 
     def copy(self, folder: Path) -> None:
-        """Put what is there into the folder of a recommender that is being saved, without the users of any split."""
+        """Put what is there into the folder of a recommender that is being saved, without the users of any split.
+
+        It takes the place of what the folder held; saved where it was loaded from it stays as it is.
+        """
         theirs = Places.of_model(folder)
-        for field in fields(self):
-            source, target = getattr(self, field.name), getattr(theirs, field.name)
-            if target is None:  # the weights, which the recommender saves itself
-                continue
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("users_*", ".*", "*.parts"))
-            elif source.is_file() and (self.ranking.is_dir() or self.embsum.is_dir()):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+        if self.ranking.resolve() == theirs.ranking.resolve():
+            return
+        if not self.ranking.is_dir() and not self.embsum.is_dir():
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
+            return
+        with replace_folder(folder / FOLDER) as new:
+            for name in ("ranking", "embsum", "encoded", "catalogue"):  # the weights the recommender saves itself
+                source, target = getattr(self, name), new / getattr(theirs, name).name
+                if source.is_dir():
+                    shutil.copytree(source, target, ignore=shutil.ignore_patterns("users_*", ".*", "*.parts"))
+                elif source.is_file():
+                    shutil.copyfile(source, target)
 
 
 class SecondStage:
@@ -103,7 +110,7 @@ class SecondStage:
         from gen_rec.ranking.reranker import Reranker
 
         reranker, weights = Reranker.load(self.places.ranking), self.places.weights
-        if weights is not None and reranker.model and reranker.model != content_hash(weights):
+        if reranker.model and reranker.model != content_hash(weights):
             raise GenRecError(
                 f"{self.places.ranking} was fitted on another model than {weights.parent} holds now; fit it again: "
                 f"gen-rec rerank --run {self.places.ranking.parent}"

@@ -78,7 +78,7 @@ def test_options_of_the_second_stage(command: str, own: list[str], capsys: pytes
         (["train", "--tokenizer.branching", "1"], "tokenizer.branching must be at least 2, got 1"),
         (["train", "--training.epochs", "many"], "training.epochs"),
         (["train", "--model.hidden_size", "30", "--model.num_heads", "4"], "model.num_heads must divide"),
-        (["train", "--seed", "-1"], "seed must not be negative, got -1"),
+        (["train", "--seed", "-1"], "seed must be at least 0 and below 2147483648, got -1"),
         (["train", "--model.widht", "3"], "--model.widht"),
         (["recommend", "--k", "0"], "k"),
         (["evaluate", "--split", "train"], "split"),
@@ -253,3 +253,12 @@ def test_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert inference.device_of(parse_config(["--training.cpu", "true"])) == "cpu"
     assert inference.device_of(Config()) == "cuda"
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").write_text("in the way")
+    table = [f"--data.table.{name}={shop / name}.csv" for name in ("interactions", "items")]
+    assert main(["prepare", "--run", str(tmp_path / "run"), *table]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "run") in error
+    assert "Traceback" not in error

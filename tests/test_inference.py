@@ -26,8 +26,10 @@ from gen_rec.inference import (
     sample_users,
     settings_of,
 )
+from gen_rec.ranking.stage import run_rerank
 from gen_rec.recommender import Recommender
 from gen_rec.run import Run
+from gen_rec.stages import run_prepare
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,23 @@ def test_another_catalogue_than_that_of_training(
     assert main(["recommend", *arguments]) == 0
     items.with_columns(title=pl.lit("renamed")).write_parquet(run / "data" / "items.parquet")
     assert len(run_evaluate(config)) == 3  # the same items in the same order
+
+
+def test_data_that_was_split_anew_is_not_evaluated(trained: tuple[Config, Path], tmp_path: Path) -> None:
+    """A target of the new split may have been learnt."""
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    config = replace(trained[0], run=str(run), data=replace(trained[0].data, split="leave-last-out"))
+    run_prepare(config)
+    with pytest.raises(GenRecError, match="trained on other interactions or another split"):
+        run_evaluate(config)
+    with pytest.raises(GenRecError, match="trained on other interactions or another split"):
+        run_rerank(config)
+
+
+def test_a_result_does_not_name_settings_that_the_model_does_not_have(trained: tuple[Config, Path]) -> None:
+    config = replace(trained[0], model=replace(trained[0].model, dropout=0.77))
+    with pytest.raises(GenRecError, match=r"trained with other settings \(model\.dropout 0\.\d+, now 0\.77\)"):
+        run_evaluate(config)
 
 
 def test_metrics_follow_from_the_ranked_lists(trained: tuple[Config, Path], evaluated: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 DEFAULT_TEXT = "{title}. Brand: {brand}. {categories}"
 """The template of an item's text when a config names none; columns a set has not got are left out."""
 
@@ -34,6 +36,7 @@ class TableConfig:
     """Separator of the CSV files; None means a tab for .tsv and a comma otherwise."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "data.table")
         for name in ("user_column", "item_column", "timestamp_column"):
             if not getattr(self, name):
                 raise ValueError(f"data.table.{name} must name a column, got an empty string")
@@ -108,6 +111,7 @@ class DataConfig:
     or keep it and give the item an empty text."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "data")
         if self.k_core < 0:
             raise ValueError(f"data.k_core must be 0 (no filter) or positive, got {self.k_core}")
         if self.tie_seed < 0:

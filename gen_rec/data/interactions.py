@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gen_rec.data import columns as c
 from gen_rec.errors import DataError
+from gen_rec.files import content_hash
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -104,6 +105,11 @@ class Dataset:
             timestamps=table[c.TIMESTAMP].to_numpy().astype(np.int64),
             split=splits.to_numpy().astype(np.uint8),
         )
+
+    def fingerprint(self) -> str:
+        """Of who took what in which order, and how it is split."""
+        parts = (self.offsets, self.item_index, self.split)
+        return content_hash(self.user_ids.tolist(), *(np.ascontiguousarray(part).tobytes() for part in parts))
 
     @property
     def n_users(self) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 
 @dataclass
 class DINConfig:
@@ -48,6 +50,7 @@ class DINConfig:
     number of trained items divided by 100."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "embeddings.behavior")
         counts = ("dim", "activation_size", "max_history", "negatives", "batch_positions", "max_epochs")
         for name in (*counts, "patience", "valid_cases"):
             if getattr(self, name) < 1:
@@ -90,6 +93,7 @@ class TextConfig:
     """Number format of the encoder's weights; the embeddings are float32 whatever is chosen here."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "embeddings.semantic")
         if not self.model.strip():
             raise ValueError("embeddings.semantic.model must name a sentence-transformers model, got ''")
         if self.batch_size < 1:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gen_rec.choices import check_choices
 from gen_rec.training.config import TrainingConfig
 
 
@@ -76,6 +77,7 @@ class EmbSumConfig:
     """Epochs, batch, rates, checkpoints; ``validation_users`` rank the whole catalogue after each epoch."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "embsum")
         least = {
             "encoder_layers": 1, "decoder_layers": 1, "max_items": 1, "session_items": 1, "item_tokens": 1,
             "user_codes": 1, "item_codes": 1, "code_size": 1, "summary_tokens": 2, "targets": 1,

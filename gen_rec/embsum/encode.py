@@ -94,6 +94,11 @@ def model_key(model: Path) -> str:
     return content_hash(*[path for path in sorted(model.rglob("*")) if path.is_file()])
 
 
+def data_key(data: Path, what: What) -> str:
+    """Hash of what the vectors of items, or of a split's users, are made from. data: folder of the prepared data"""
+    return content_hash(*(sorted(data.glob("*.parquet")) if what != "items" else [data / "items.parquet"]))
+
+
 @dataclass(frozen=True)
 class _Open:
     """``Job.open``, as a class so that it can be sent to another machine.
@@ -111,8 +116,7 @@ class _Open:
 
     def key(self) -> str:
         """Hash of all that decides the vectors."""
-        data = sorted(self.data.glob("*.parquet")) if self.what != "items" else [self.data / "items.parquet"]
-        return content_hash(self.what, self.dtype, self.bfloat16, model_key(self.model), *data)
+        return content_hash(self.what, self.dtype, self.bfloat16, model_key(self.model), data_key(self.data, self.what))
 
     def shape(self) -> tuple[int, int, int]:
         """(rows, codes, d) of the vectors."""
@@ -172,7 +176,13 @@ def _encode(open_work: _Open, path: Path, engine: Engine, force: bool) -> Path:
     if open_work.what == "items":
         score = EmbSum.load(open_work.model).score
         tensors |= {"weight": score.weight.detach(), "log_scale": score.log_scale.detach()}
-    metadata = {"format": "pt", "key": key, "model": model_key(open_work.model), "of": open_work.what}
+    metadata = {
+        "format": "pt",
+        "key": key,
+        "model": model_key(open_work.model),
+        "data": data_key(open_work.data, open_work.what),
+        "of": open_work.what,
+    }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
     shutil.rmtree(partitions.folder)

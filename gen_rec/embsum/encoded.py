@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gen_rec.embsum.encode import Split, What, encoded_file
+from gen_rec.embsum.encode import Split, What, data_key, encoded_file
 from gen_rec.embsum.poly import PairScore
 from gen_rec.errors import GenRecError
 from gen_rec.evaluation.metrics import ndcg_at, target_ranks
@@ -72,12 +72,20 @@ class EncodedPairs:
         self.users, self.items = users, items
 
     @classmethod
-    def load(cls, folder: str | Path, split: Split) -> "EncodedPairs":
+    def load(cls, folder: str | Path, split: Split, data: Path | None = None) -> "EncodedPairs":
         """Read ``<run>/embsum/encoded``.
 
-        raises GenRecError where a file is missing or damaged, or users and items are of different models.
+        data:  folder of the prepared data that rows are of, where that is to be checked
+        raises GenRecError where a file is missing or damaged, is of other data, or users and items are of different
+               models.
         """
         folder = Path(folder)
+        for what in ("items", split) if data is not None else ():
+            if data is not None and _read(folder, what)[1].get("data") != data_key(data, what):
+                raise GenRecError(
+                    f"{encoded_file(folder, what)} was encoded from other data than {data} holds now; encode again: "
+                    f"gen-rec embsum encode --split {split}, or rank without it: --rerank.embsum off"
+                )
         tensors, of_users = _read(folder, split)
         items = EncodedItems.load(folder)
         if of_users["model"] != items.model:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from gen_rec.config import Config, to_yaml
@@ -30,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 def run_train_embsum(config: Config, force: bool = False) -> bool:
     """``train_embsum`` on the devices and processes that ``embsum.training`` and ``accelerate launch`` give."""
-    AcceleratorState._reset_state()  # a training before this one, in this process, may have had another precision
     accelerator = make_accelerator(replace(config, training=config.embsum.training))
     if accelerator.is_main_process:
         Run(config.run).remember(to_yaml(config))

@@ -34,11 +34,16 @@ def read_ranked_lists(path: str | Path) -> pl.DataFrame:
 
     returns  at least ``user_id``, ``rank``, ``item_id``, ``score``, ids as text, sorted by user (in order of
              first appearance) and rank
-    raises   DataError: a missing column, a null, a rank below 1 or given twice, an item listed twice for a
-             user.
+    raises   DataError: not a Parquet file, a missing column, a null, a rank below 1 or given twice, an item listed
+             twice for a user.
     """
     path = Path(path)
-    frame = pl.read_parquet(path)
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"{path}: not a Parquet file that can be read ({error}); give ranked lists as Parquet"
+        ) from error
     missing = [name for name in ("user_id", "rank", "item_id", "score") if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}; found {', '.join(frame.columns)}")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 TEXTS = {"mind": "{title}. {abstract}", "goodreads": "{title}. {authors}. {description}"}
 """The template of an item's text when none is given; columns a set has not got are left out."""
 
@@ -35,6 +37,7 @@ class GoodreadsConfig:
     """Users with fewer likes than this before a split get no impression in it."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "impressions.goodreads")
         if self.negative_below > self.positive_above:
             raise ValueError(
                 "goodreads.negative_below must not lie above goodreads.positive_above, got "
@@ -73,6 +76,7 @@ class ImpressionConfig:
     """Items drawn from all that any training impression shows, which a batch shares as further negatives."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "impressions")
         for name in ("negatives", "uniform_negatives"):
             found = getattr(self, name)
             if found < 0:

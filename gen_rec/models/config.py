@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 STREAMS = ("behavior", "semantic")
 
 
@@ -58,6 +60,7 @@ class ModelConfig:
     """Add the encoder's state at the last item to every token of a decoder."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "model")
         unknown = [name for name in self.streams if name not in STREAMS]
         if not self.streams or unknown or len(set(self.streams)) != len(self.streams):
             raise ValueError(f"model.streams must be one or both of {list(STREAMS)}, got {self.streams}")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 
 @dataclass
 class ObjectiveConfig:
@@ -35,6 +37,7 @@ class ObjectiveConfig:
     """Targets of a batch that the transfer task uses, drawn anew each step; 0 uses all."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "objective")
         for name in ("contrastive_weight", "reconstruction_weight", "recognition_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"objective.{name} must not be negative, got {getattr(self, name)}")

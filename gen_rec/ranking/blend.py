@@ -114,6 +114,10 @@ class Blend:
                 "or raise rerank.candidates"
             )
         lists = lists.pick(rows)
+        if not (lists.unseen.sum(1) > 1).any():
+            raise GenRecError(
+                "no list holds anything besides the target, which leaves nothing to learn; raise rerank.candidates"
+            )
         shown = _shown(lists, config.negatives, np.random.default_rng(seed))  # (n, c)
         columns = _columns(lists.values[shown], lists.inside[shown], kind)  # (rows, columns)
         label = np.zeros(shown.shape, dtype=np.int8)

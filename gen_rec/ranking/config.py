@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from gen_rec.choices import check_choices
+
 Feature = Literal[
     "behavior",
     "semantic",
@@ -93,6 +95,7 @@ class RerankConfig:
     of the fit."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "rerank")
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"rerank.{name} must be at least {least}, got {getattr(self, name)}")

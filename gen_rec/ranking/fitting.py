@@ -11,7 +11,7 @@ from gen_rec.data.interactions import Cases
 from gen_rec.errors import DataError
 from gen_rec.evaluation.bootstrap import paired_bootstrap
 from gen_rec.evaluation.metrics import MISS, retrieval_metrics, target_ranks
-from gen_rec.ranking.blend import Blend, Kind, Lists
+from gen_rec.ranking.blend import REPEAT, Blend, Kind, Lists
 from gen_rec.ranking.config import RerankConfig
 from gen_rec.ranking.features import Bools, Floats
 from gen_rec.ranking.pool import Gatherer, stacked
@@ -142,7 +142,9 @@ def fit_blend(
     if config.worth:
         start = time.perf_counter()
         report["worth"] = {
-            name: _compare(after, _without(name, names, lesson, kind, config, seed)) for name in names if len(names) > 1
+            name: _compare(after, _without(name, names, lesson, kind, config, seed))
+            for name in names
+            if set(names) - {name, REPEAT}  # something is left to rank by
         }
         seconds["worth"] = time.perf_counter() - start
     return blend, report, seconds

@@ -18,7 +18,7 @@ from gen_rec.ranking.candidates import Candidates, gather_candidates, graph_cand
 from gen_rec.ranking.config import RerankConfig
 from gen_rec.ranking.features import Floats, ItemFacts, feature_table
 from gen_rec.ranking.item_graph import ItemGraph
-from gen_rec.retrieval import Rankings, SearchConfig, is_exact, search, take, without
+from gen_rec.retrieval import Rankings, SearchConfig, evaluating, is_exact, search, take, without
 from indexing import exact_scores, score_items
 from indexing.ranking import ranked, top_k
 
@@ -74,7 +74,14 @@ class Gatherer:
             yield self.pool(take(histories, rows[place]), place, None if lists is None else lists[place])
 
     def pool(self, some: Sequences, places: NDArray[np.int64], given: NDArray[np.int64] | None = None) -> Pool:
-        """Candidates and features of one batch. some: its histories; places: what they are called."""
+        """Candidates and features of one batch. some: its histories; places: what they are called.
+
+        Without dropout, in whatever mode the model is.
+        """
+        with evaluating(self.model):
+            return self._pool(some, places, given)
+
+    def _pool(self, some: Sequences, places: NDArray[np.int64], given: NDArray[np.int64] | None) -> Pool:
         history, lengths, seen = self._inputs(some)
         with torch.no_grad():
             dtype = product_type(self.search.precision, history.device)

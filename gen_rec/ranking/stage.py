@@ -60,16 +60,18 @@ def run_rerank(
     raises   GenRecError and DataError: a stage that is missing, users or items that the run does not have.
     """
     run = Run(config.run)
+    path = Path(out) if out is not None else run.reranked
+    if path.suffix != ".parquet":
+        raise GenRecError(f"{path}: reranked lists are written as Parquet; name a file that ends in .parquet")
     recommender, dataset = load_with_data(config, run)
-    reranker = fit_rerank(config, recommender, dataset, force)
     cases = dataset.cases(split)
     users, lists = np.arange(len(cases)), None
-    if recs is not None:
+    if recs is not None:  # read before anything is fitted, which takes minutes
         users, lists = read_candidates(recs, dataset, cases, split)
         filter_seen = False
+    reranker = fit_rerank(config, recommender, dataset, force)
     scorer = embsum_scorer(run, split, cases) if reranker.uses_embsum else None
     gatherer = reranker.gatherer(recommender.model, recommender.search, scorer)
-    path = Path(out) if out is not None else run.reranked
     new = rerank_cases(reranker, gatherer, cases, users, k, filter_seen, lists)
     rows = write_lists(path, new, reranker.names, dataset, cases)
     return rows, len(users)
@@ -186,7 +188,7 @@ def embsum_scorer(run: Run, split: Split, cases: Cases) -> PairScorer:
     from gen_rec.embsum.encode import encoded_folder
     from gen_rec.embsum.encoded import EncodedPairs
 
-    pairs = EncodedPairs.load(encoded_folder(run), split)
+    pairs = EncodedPairs.load(encoded_folder(run), split, run.data)
 
     def score(some: Sequences, items: np.ndarray) -> Floats:
         return pairs.scores(np.searchsorted(cases.user, some.user), items)  # users of cases ascend

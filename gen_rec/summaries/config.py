@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 Backend = Literal["template", "openai", "transformers"]
 
 
@@ -47,6 +49,7 @@ class SummaryConfig:
     """Answers after which a part is written; a kill loses at most as many."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "summaries")
         least = {
             "max_items": 1, "item_characters": 1, "max_tokens": 1, "max_words": 1, "temperature": 0,
             "concurrency": 1, "retries": 0, "stop_after": 0, "price_in": 0, "price_out": 0,

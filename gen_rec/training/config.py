@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gen_rec.choices import check_choices
+
 
 @dataclass
 class TrainingConfig:
@@ -46,6 +48,7 @@ class TrainingConfig:
     """Train on the processor even where there is a GPU."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "training")
         least: list[tuple[str, float]] = [
             ("epochs", 1), ("patience", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("warmup_steps", 0),
             ("gradient_clip", 0), ("weight_decay", 0), ("validate_every", 1), ("validation_users", 0),

@@ -8,6 +8,7 @@ from datetime import timedelta
 import polars as pl
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 
 from gen_rec.config import Config
@@ -47,6 +48,7 @@ def make_accelerator(config: Config) -> Accelerator:
         on_gpu = torch.cuda.is_available() and not config.training.cpu
         native = torch.cuda.is_bf16_supported() if on_gpu else multiplies_bfloat16()
         precision = "bf16" if native else "no"
+    AcceleratorState._reset_state()  # a training before this one, in this process, may have had another precision
     accelerator = Accelerator(
         cpu=config.training.cpu,
         mixed_precision=precision,
@@ -108,6 +110,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     dataset = Dataset.load(run.data)
     set_seed(config.seed)  # the same start on every process
     recommender = build_recommender(config, run, dataset)
+    recommender.trained_on = dataset.fingerprint()
     model = recommender.model
     tables = {
         stream: torch.from_numpy(load_embeddings(run.embeddings(stream), dataset.n_items)[0])

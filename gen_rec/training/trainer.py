@@ -175,7 +175,8 @@ class Trainer:
         batches = [self.source.batch(part, accelerator.device, self.progress.epoch) for part in parts]
         count = sum(batch.n_targets for batch in batches)
         due = time.perf_counter() - self._last_checkpoint > 60 * config.checkpoint_minutes
-        shared = torch.tensor([count, bool(stop), due], dtype=torch.float64, device=accelerator.device)
+        exact = torch.float32 if accelerator.device.type == "mps" else torch.float64  # which that device does not have
+        shared = torch.tensor([count, bool(stop), due], dtype=exact, device=accelerator.device)
         n_targets, stop_votes, due_votes = accelerator.reduce(shared, "sum").tolist()
         # Each process divides by the targets of the whole step; gradients are averaged over processes, so the
         # share is multiplied by their number and the step is the mean over all its targets.
@@ -188,7 +189,7 @@ class Trainer:
                 accelerator.backward(terms["loss"])
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.detach().float().item()
-        values = torch.tensor(list(totals.values()), dtype=torch.float64, device=accelerator.device)
+        values = torch.tensor(list(totals.values()), dtype=exact, device=accelerator.device)
         means = dict(zip(totals, accelerator.reduce(values, "mean").tolist(), strict=True))
         if not math.isfinite(means["loss"]):
             self._fail("the loss", means, rows)

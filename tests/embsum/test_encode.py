@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 import torch
@@ -115,6 +116,17 @@ def test_the_work_travels(ready: SimpleNamespace) -> None:
     there = pickle.loads(pickle.dumps(_Open(model.resolve(), data.resolve(), "items", 40, 64, "float32", False)))
     rows = pa.concat_tables(there("cpu")(0))["vectors"].to_pylist()
     assert b"".join(rows) == load_file(path)["vectors"].numpy().tobytes()
+
+
+def test_users_of_other_data_are_refused(ready: SimpleNamespace) -> None:
+    """Rows are cases of the split that was encoded: of another split they would be other people's."""
+    run_encode(ready.config, ("valid",))
+    data = ready.run / "data"
+    EncodedPairs.load(ready.folder, "valid", data)
+    users = pl.read_parquet(data / "users.parquet")
+    users.reverse().write_parquet(data / "users.parquet")
+    with pytest.raises(GenRecError, match=r"users_valid.* was encoded from other data than .*--rerank\.embsum off"):
+        EncodedPairs.load(ready.folder, "valid", data)
 
 
 def test_users_of_another_model_are_refused(ready: SimpleNamespace) -> None:

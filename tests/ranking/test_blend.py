@@ -118,10 +118,20 @@ def test_without_any_target_there_is_nothing_to_learn() -> None:
         Blend.fit(NAMES, some._replace(target=np.full(10, -1)), "linear", config())
 
 
+def test_lists_of_the_target_alone_teach_nothing() -> None:
+    some = lists(n=10, c=1)
+    alone = Lists.of(
+        some.values, np.ones((10, 1), dtype=bool), np.ones((10, 1), dtype=bool), np.zeros(10, dtype=np.int64)
+    )
+    with pytest.raises(GenRecError, match=r"no list holds anything besides the target.*raise rerank\.candidates"):
+        Blend.fit(NAMES, alone, "linear", config())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"candidates": 0}, "rerank.candidates must be at least 1"),
+        ({"blend": "trees"}, "rerank.blend must be one of"),
         ({"folds": 1}, "rerank.folds must be at least 2"),
         ({"features": []}, "rerank.features must be some of"),
         ({"features": ["graph", "graph"]}, "each once"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tiny_embsum import all_knowing
 
 from gen_rec.config import Config
@@ -22,6 +23,7 @@ from gen_rec.ranking.fitting import gather_lesson
 from gen_rec.ranking.pool import Gatherer
 from gen_rec.ranking.reranker import Reranker
 from gen_rec.ranking.stage import fit_rerank, report_gain, run_rerank
+from gen_rec.recommender import Recommender
 from gen_rec.retrieval import search_cases, take
 from gen_rec.run import Run
 
@@ -115,6 +117,60 @@ def test_the_folder_ranks_any_history(trained: tuple[Config, Path], ranked: Conf
     for row in rows:  # seen items join, the others keep their order
         unseen = [item for item in raw.items[row] if item >= 0 and item not in cases[row]]
         assert unseen[:5] == found.items[row].tolist()
+
+
+def test_dropout_has_no_part_in_the_last_ranking(ranked: Config) -> None:
+    recommender, dataset = load_with_data(ranked, Run(ranked.run))
+    reranker, some = Reranker.load(Run(ranked.run).rerank), take(dataset.cases("test"), np.arange(5))
+    still = reranker.rerank(recommender.model, some, 5, ranked.search)
+    recommender.model.train()
+    again = reranker.rerank(recommender.model, some, 5, ranked.search)
+    np.testing.assert_array_equal(still.scores, again.scores)
+    assert recommender.model.training
+
+
+def test_saved_again_and_saved_elsewhere(ranked: Config, tmp_path: Path) -> None:
+    """The last ranking goes with its model, is replaced as a whole, and is refused with other weights."""
+    histories = [["i3", "i4", "i5"]]
+    recommender = Recommender.from_pretrained(ranked.run)
+    expected = recommender.recommend(histories, k=4, rerank=True)
+    for _ in range(2):
+        recommender.save_pretrained(tmp_path / "saved")
+    again = Recommender.from_pretrained(tmp_path / "saved")
+    assert again.recommend(histories, k=4, rerank=True).equals(expected)
+    again.save_pretrained(tmp_path / "saved")  # where it was loaded from
+    assert Recommender.from_pretrained(tmp_path / "saved").recommend(histories, k=4, rerank=True).equals(expected)
+
+    with torch.no_grad():
+        next(again.model.parameters()).add_(0.1)
+    again.save_pretrained(tmp_path / "changed")
+    with pytest.raises(GenRecError, match="fitted on another model"):
+        Recommender.from_pretrained(tmp_path / "changed").recommend(histories, k=4, rerank=True)
+
+    without = Recommender.from_pretrained(Run(ranked.run).model)
+    assert not without.second.has_ranking
+    without.save_pretrained(tmp_path / "saved")
+    assert not Recommender.from_pretrained(tmp_path / "saved").second.has_ranking
+
+
+def test_a_feature_beside_repeat_has_no_worth_to_measure(ranked: Config, tmp_path: Path) -> None:
+    here = shutil.copytree(ranked.run, tmp_path / "run")
+    config = replace(ranked, run=str(here), rerank=replace(SMALL, features=["graph", "repeat"]))
+    fit_rerank(config, *load_with_data(config, Run(here)))
+    assert list(json.loads((Run(here).rerank / "report.json").read_text())["worth"]) == ["repeat"]
+
+
+def test_what_cannot_be_read_or_written_is_said_before_anything_is_fitted(
+    ranked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "fit_rerank", lambda *_: pytest.fail("fitted first"))
+    with pytest.raises(DataError, match=r"missing\.parquet: not a Parquet file that can be read"):
+        run_rerank(ranked, "test", recs=str(tmp_path / "missing.parquet"))
+    (tmp_path / "text.parquet").write_text("user_id,rank\n")
+    with pytest.raises(DataError, match=r"text\.parquet: not a Parquet file that can be read"):
+        run_rerank(ranked, "test", recs=str(tmp_path / "text.parquet"))
+    with pytest.raises(GenRecError, match=r"name a file that ends in \.parquet"):
+        run_rerank(ranked, "test", out=str(tmp_path / "lists.csv"))
 
 
 def test_given_lists_keep_their_users_and_items(ranked: Config, tmp_path: Path) -> None:

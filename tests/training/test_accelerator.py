@@ -36,6 +36,13 @@ def test_precision(monkeypatch: pytest.MonkeyPatch, launched_with: str | None, s
     assert parse_config([]).training.mixed_precision is None
 
 
+def test_a_training_does_not_inherit_the_precision_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    for setting, expected in (("bf16", "bf16"), ("null", "no"), ("bf16", "bf16")):
+        config = parse_config(["--training.cpu", "true", "--training.mixed_precision", setting])
+        assert make_accelerator(config).mixed_precision == expected
+
+
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
 def test_auto_is_what_the_processor_multiplies(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
     monkeypatch.setattr("gen_rec.training.stage.multiplies_bfloat16", lambda: native)

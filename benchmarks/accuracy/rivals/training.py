@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -65,7 +64,6 @@ def fit_model(build: Build, method: str, job: Job, settings: SASRecConfig, folde
     raises Interrupted after a signal; the next call goes on.
     """
     training = replace(settings.training, cpu=job.config.training.cpu)
-    AcceleratorState._reset_state()  # a training before this one, in this process, may have had another precision
     accelerator = make_accelerator(replace(job.config, training=training))
     if accelerator.num_processes > 1:
         raise GenRecError("a rival trains in one process; start it without accelerate launch")
