@@ -162,24 +162,36 @@ class Recommender(
 
     def _searched(self, some: Sequences, k: int, filter_seen: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Items (rows, k), -1 for none, and columns of scores (rows, k) by name."""
+        wanted = np.minimum(self.n_items, k + (some.lengths if filter_seen else 0 * some.lengths))
+        beams = enough_beams(self.search.beams, wanted)
+        items = np.full((len(some), k), -1, dtype=np.int64)
+        scores: dict[str, np.ndarray] = {}
+        for number in np.unique(beams):
+            rows = np.flatnonzero(beams == number)
+            found, columns = self._searched_with(int(number), take(some, rows), k, filter_seen)
+            items[rows] = found
+            for name, values in columns.items():
+                scores.setdefault(name, np.full(items.shape, np.nan, dtype=np.float32))[rows] = values
+        self._fill_empty(some.lengths == 0, items, scores)
+        return items, scores
+
+    def _searched_with(
+        self, beams: int, some: Sequences, k: int, filter_seen: bool
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         device = next(self.model.parameters()).device
         longest = max(1, int(some.lengths.max()))
         seen = torch.from_numpy(some.last(longest)[0]).to(device) if filter_seen else None
         history, lengths = some.last(min(longest, self.model.config.max_history))
-        wanted = min(self.n_items, k + (longest if filter_seen else 0))
-        config = replace(self.search, beams=max(self.search.beams, wanted))
         (found,) = search(
             self.model,
             torch.from_numpy(history).to(device),
             torch.from_numpy(lengths).to(device),
             k,
             [seen],
-            config,
+            replace(self.search, beams=beams),
             only_best=True,
         )
-        items, scores = _columns(found)
-        self._fill_empty(lengths == 0, items, scores)
-        return items, scores
+        return _columns(found)
 
     def _reranked(self, some: Sequences, k: int, filter_seen: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """``_searched`` in the order of the last ranking, with the parts of its score."""
@@ -295,6 +307,15 @@ class Recommender(
 def tries_of(codes: dict[str, Codes], streams: Sequence[str]) -> dict[str, Trie]:
     """The trie of each stream's codes."""
     return {stream: Trie.from_codes(codes[stream].codes.copy(), codes[stream].widths) for stream in streams}
+
+
+def enough_beams(beams: int, wanted: np.ndarray) -> np.ndarray:
+    """How many prefixes to keep for lists of ``wanted`` items: ``beams``, or the first of its doubles that suffices.
+
+    A row's number is its own, so that its list is the same whoever is searched with it.
+    """
+    doubles = np.ceil(np.log2(np.maximum(1.0, wanted / beams))).astype(np.int64)
+    return beams << doubles  # type: ignore[no-any-return]
 
 
 def _columns(found: Rankings) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -4,17 +4,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
+from torch import Tensor
 
+from gen_rec import recommender as module
 from gen_rec.config import Config
 from gen_rec.errors import GenRecError
-from gen_rec.recommender import Recommender
-from gen_rec.retrieval import SearchConfig
+from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.recommender import Recommender, enough_beams
+from gen_rec.retrieval import SearchConfig, search
 
 HISTORIES = [["i1", "i2", "i3"], ["i30"], ["i7", "i8", "i9", "i10", "i12", "i13", "i14"], ["i5", "i4"]]
 FILES = {"README.md", "config.json", "items.parquet", "model.safetensors", "codes_behavior.json",
@@ -70,6 +74,31 @@ def test_batches_equal_one_by_one(recommender: Recommender, method: str) -> None
         assert together[batch_size]["item_id"].to_list() == together[256]["item_id"].to_list()
         # Products of other shapes: float32 rounding.
         np.testing.assert_allclose(together[batch_size]["score"], together[256]["score"], atol=2e-5)
+
+
+def test_a_list_does_not_depend_on_who_else_is_asked_for(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long history needs more beams, for what it excludes; it must not give a short one beside it more of them."""
+    used: dict[int, set[int]] = {}
+
+    def spy(model: TwoStreamModel, history: Tensor, lengths: Tensor, k: int, excludes: Any, config: Any, **more: Any):  # type: ignore[no-untyped-def]
+        for row in excludes[0]:
+            used.setdefault(int((row >= 0).sum()), set()).add(config.beams)
+        return search(model, history, lengths, k, excludes, config, **more)
+
+    monkeypatch.setattr(module, "search", spy)
+    recommender.search = SearchConfig(method="beam", beams=3)
+    long = [f"i{item}" for item in range(0, 40, 2)]
+    alone = [recommender.recommend([history], k=3)["item_id"].to_list() for history in HISTORIES]
+    beside = recommender.recommend([*HISTORIES, long], k=3)["item_id"].to_list()
+    assert beside[: 3 * len(HISTORIES)] == [item for found in alone for item in found]
+    assert used == {1: {6}, 2: {6}, 3: {6}, 7: {12}, 20: {24}}  # the first of 3, 6, 12, ... that holds length + k
+
+
+def test_beams_by_hand() -> None:
+    wanted = np.array([1, 100, 101, 200, 201, 850])
+    assert enough_beams(100, wanted).tolist() == [100, 100, 200, 200, 400, 1600]
 
 
 def test_seen_items_are_removed_before_the_cut(recommender: Recommender) -> None:
