@@ -57,10 +57,6 @@ class DINConfig:
                 raise ValueError(f"embeddings.behavior.{name} must be at least 1, got {getattr(self, name)}")
         if not self.mlp_sizes or any(size < 1 for size in self.mlp_sizes):
             raise ValueError(f"embeddings.behavior.mlp_sizes must be non-empty, all at least 1, got {self.mlp_sizes}")
-        if self.score not in ("mlp", "mlp+dot"):
-            raise ValueError(f"embeddings.behavior.score must be 'mlp' or 'mlp+dot', got {self.score!r}")
-        if self.unseen not in ("mean", "from_text"):
-            raise ValueError(f"embeddings.behavior.unseen must be 'mean' or 'from_text', got {self.unseen!r}")
         if not self.learning_rate > 0:
             raise ValueError(f"embeddings.behavior.learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.dropout < 1:
@@ -100,8 +96,6 @@ class TextConfig:
             raise ValueError(f"embeddings.semantic.batch_size must be at least 1, got {self.batch_size}")
         if self.max_seq_length is not None and self.max_seq_length < 1:
             raise ValueError(f"embeddings.semantic.max_seq_length must be at least 1, got {self.max_seq_length}")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"embeddings.semantic.dtype must be float32, bfloat16 or float16, got {self.dtype!r}")
 
 
 @dataclass

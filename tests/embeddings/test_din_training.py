@@ -153,7 +153,7 @@ def test_make_din_uses_every_setting() -> None:
     [
         ({"dim": 0}, "behavior.dim must be at least 1, got 0"),
         ({"mlp_sizes": []}, "behavior.mlp_sizes"),
-        ({"score": "dot"}, "behavior.score must be 'mlp' or 'mlp\\+dot', got 'dot'"),
+        ({"score": "dot"}, r"behavior.score must be one of \['mlp', 'mlp\+dot'\], got 'dot'"),
         ({"unseen": "zero"}, "behavior.unseen"),
         ({"dropout": 1.0}, "behavior.dropout"),
         ({"learning_rate": 0.0}, "behavior.learning_rate"),

@@ -245,7 +245,7 @@ def test_the_packaged_model_embeds_meaning_offline(monkeypatch: pytest.MonkeyPat
         ({"model": " "}, "semantic.model"),
         ({"batch_size": 0}, "semantic.batch_size must be at least 1, got 0"),
         ({"max_seq_length": 0}, "semantic.max_seq_length"),
-        ({"dtype": "int8"}, "semantic.dtype must be float32, bfloat16 or float16, got 'int8'"),
+        ({"dtype": "int8"}, r"semantic.dtype must be one of \['float32', 'bfloat16', 'float16'\], got 'int8'"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
