@@ -81,7 +81,12 @@ def measured_rows(results: Iterable[tuple[Path, Result]]) -> list[Row]:
                 values = [metrics[mode][metric] for _, metrics in seeds.values()]
                 spread = statistics.stdev(values) if len(values) > 1 else None
                 figures[metric] = (statistics.fmean(values), spread)
-            rows.append(Row(set_name, mode, name, figures, len(seeds), False, "", method, encoder, ties))
+            rows.append(
+                Row(
+                    set_name, mode, name, figures, len(seeds),
+                    published=False, method=method, text_encoder=encoder, ties=ties,
+                )
+            )  # fmt: skip
     return sorted(rows, key=lambda row: (-row.figures["ndcg@10"][0], row.name))
 
 

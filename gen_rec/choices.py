@@ -23,6 +23,6 @@ def _choices(hint: Any) -> list[Any]:
     """What a ``Literal``, or a union of one and None, has to choose from; nothing for any other type."""
     if get_origin(hint) is Literal:
         return list(get_args(hint))
-    parts = get_args(hint) if hint is not None and get_origin(hint) not in (list, tuple, dict) else ()
+    parts = () if get_origin(hint) in (list, tuple, dict) else get_args(hint)
     chosen = [choice for part in parts for choice in _choices(part)]
     return [*chosen, None] if chosen and type(None) in parts else chosen

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from gen_rec.files import atomic_path, replace_folder, write_json
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.retrieval import Rankings, SearchConfig, search, take
-from gen_rec.second_stage import FOLDER, Places, SecondStage, explained
+from gen_rec.second_stage import Places, SecondStage, explained
 from indexing import Trie
 from tokenizer import Codes
 
@@ -162,7 +161,7 @@ class Recommender(
 
     def _searched(self, some: Sequences, k: int, filter_seen: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Items (rows, k), -1 for none, and columns of scores (rows, k) by name."""
-        wanted = np.minimum(self.n_items, k + (some.lengths if filter_seen else 0 * some.lengths))
+        wanted = np.minimum(self.n_items, k + filter_seen * some.lengths)
         beams = enough_beams(self.search.beams, wanted)
         items = np.full((len(some), k), -1, dtype=np.int64)
         scores: dict[str, np.ndarray] = {}
@@ -245,10 +244,7 @@ class Recommender(
             codes.save(save_directory / f"codes_{stream}")
         with atomic_path(save_directory / ITEMS_FILE) as temporary:
             self.items.write_parquet(temporary)
-        if self.second.places is not None:
-            self.second.places.copy(save_directory)
-        else:
-            shutil.rmtree(save_directory / FOLDER, ignore_errors=True)  # that of a recommender saved here before
+        self.second.save(save_directory)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "Recommender":  # type: ignore[override]

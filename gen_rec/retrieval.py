@@ -219,30 +219,24 @@ def search_cases(
     rows:   (n,) which of them
     yields  rows of a batch, their lists with and without the items of the history.
     """
-    with evaluating(model):  # once for all batches, or what is folded for a search would be folded for each
-        yield from _search_cases(model, cases, rows, k, config)
-
-
-def _search_cases(
-    model: TwoStreamModel, cases: Sequences, rows: NDArray[np.int64], k: int, config: SearchConfig
-) -> Iterator[tuple[NDArray[np.int64], Rankings, Rankings]]:
     device = next(model.parameters()).device
     order = rows[np.argsort(cases.lengths[rows], kind="stable")]
-    for start in range(0, len(order), config.batch_size):
-        batch = order[start : start + config.batch_size]
-        some = take(cases, batch)
-        longest = max(1, int(some.lengths.max()))
-        seen = torch.from_numpy(some.last(longest)[0]).to(device)
-        history, lengths = some.last(min(longest, model.config.max_history))
-        raw, filtered = search(
-            model,
-            torch.from_numpy(history).to(device),
-            torch.from_numpy(lengths).to(device),
-            k,
-            [None, seen],
-            config,
-        )
-        yield batch, raw, filtered
+    with evaluating(model):  # once for all batches, or what is folded for a search would be folded for each
+        for start in range(0, len(order), config.batch_size):
+            batch = order[start : start + config.batch_size]
+            some = take(cases, batch)
+            longest = max(1, int(some.lengths.max()))
+            seen = torch.from_numpy(some.last(longest)[0]).to(device)
+            history, lengths = some.last(min(longest, model.config.max_history))
+            raw, filtered = search(
+                model,
+                torch.from_numpy(history).to(device),
+                torch.from_numpy(lengths).to(device),
+                k,
+                [None, seen],
+                config,
+            )
+            yield batch, raw, filtered
 
 
 def take(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:

@@ -93,6 +93,13 @@ class SecondStage:
         self.places = places
         self.items = items
 
+    def save(self, folder: Path) -> None:
+        """Put what there is into the folder of a recommender that is being saved, in the place of another one's."""
+        if self.places is not None:
+            self.places.copy(folder)
+        else:
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
     @property
     def has_ranking(self) -> bool:
         return self.places is not None and self.places.ranking.is_dir()

@@ -9,11 +9,13 @@
 the set of a run over shuffled ties is ``<set>-shuffled``.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.rivals.grid import flat
 from gen_rec.config import Config
 from gen_rec.errors import DataError
 from gen_rec.evaluation.result import read_results
@@ -77,22 +79,13 @@ def refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """
     if not path.is_file():
         return
-    old, new = _flat(read_results(path)[0]["settings"]), _flat(settings)
-    other = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+    as_stored = json.loads(json.dumps(settings))  # with lists for tuples
+    old, new = flat(read_results(path)[0]["settings"]), flat(as_stored)
+    known = [name for name in sorted(old.keys() & new.keys()) if name.rpartition(".")[2] not in NOT_LEARNT_BY]
+    other = [name for name in known if old[name] != new[name]]
     if other:
         told = ", ".join(f"{name} {old[name]!r}, now {new[name]!r}" for name in other[:3])
         raise DataError(
             f"{path} holds a result with other settings ({told}); give what is changed as an overlay with a name "
             "of its own, or move that file away if this run is to take its place"
         )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """By dotted name, without what decides no figure; lists and tuples are the same in JSON."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        elif name not in NOT_LEARNT_BY:
-            found[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return found

@@ -53,16 +53,18 @@ def lists_of(pool: Pool, names: list[str], blends: dict[str, Reranker]) -> dict[
     """mode -> method -> lists of one batch. names: the features of the pool"""
     found: dict[str, dict[str, RankedLists]] = {}
     items = pool.candidates.items
-    for mode, before, seen_too in zip(MODES, (pool.raw, pool.filtered), (True, False), strict=True):
+    scores = {}
+    for method, reranker in blends.items():
+        own = pool._replace(values=pool.values[..., [names.index(name) for name in reranker.names]])
+        scores[method] = reranker.scores(own, filter_seen=False)
+    if FEATURE in names:
+        scores[EMBSUM] = pool.values[..., names.index(FEATURE)]
+    for mode, before, allowed in zip(
+        MODES, (pool.raw, pool.filtered), (pool.candidates.real, pool.candidates.unseen), strict=True
+    ):
         found[mode] = {FUSED: RankedLists(before.items[:, :LENGTH], before.scores[:, :LENGTH])}
-        scores = {}
-        for method, reranker in blends.items():
-            own = pool._replace(values=pool.values[..., [names.index(name) for name in reranker.names]])
-            scores[method] = reranker.scores(own, filter_seen=not seen_too)
-        if FEATURE in names:
-            allowed = pool.candidates.real if seen_too else pool.candidates.unseen
-            scores[EMBSUM] = np.where(allowed, pool.values[..., names.index(FEATURE)], -np.inf)
-        for method, values in scores.items():
+        for method, every in scores.items():
+            values = np.where(allowed, every, -np.inf)
             order = best_places(values, LENGTH)
             best = np.take_along_axis(values, order, 1)
             listed = np.where(np.isfinite(best), np.take_along_axis(items, order, 1), -1)

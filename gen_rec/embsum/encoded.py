@@ -23,12 +23,13 @@ class EncodedItems:
     vectors: (n_items, n, d) float32 or float16
     score:   the model's
     model:   hash of the model's folder, "" where it is of none
+    data:    hash of the items that were encoded, "" where nobody said
 
     What the score makes of an item alone, gelu(B W_s), is computed once.
     """
 
-    def __init__(self, vectors: Tensor, score: PairScore, model: str = "") -> None:
-        self.vectors, self.score, self.model = vectors, score, model
+    def __init__(self, vectors: Tensor, score: PairScore, model: str = "", data: str = "") -> None:
+        self.vectors, self.score, self.model, self.data = vectors, score, model, data
         with torch.no_grad():
             self.gates = torch.empty_like(vectors)
             for start in range(0, len(vectors), BLOCK_PAIRS):
@@ -41,7 +42,7 @@ class EncodedItems:
         tensors, metadata = _read(Path(folder), "items")
         score = PairScore(tensors["weight"].shape[0], scale=1.0)
         score.load_state_dict({name: tensors[name] for name in ("weight", "log_scale")})
-        return cls(tensors["vectors"], score.requires_grad_(False).eval(), metadata["model"])
+        return cls(tensors["vectors"], score.requires_grad_(False).eval(), metadata["model"], metadata.get("data", ""))
 
     @torch.no_grad()
     def scores(self, users: Tensor, items: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -80,14 +81,15 @@ class EncodedPairs:
                models.
         """
         folder = Path(folder)
-        for what in ("items", split) if data is not None else ():
-            if data is not None and _read(folder, what)[1].get("data") != data_key(data, what):
+        tensors, of_users = _read(folder, split)
+        items = EncodedItems.load(folder)
+        made_from: dict[What, str] = {"items": items.data, split: of_users.get("data", "")}
+        for what, key in made_from.items():
+            if data is not None and key != data_key(data, what):
                 raise GenRecError(
                     f"{encoded_file(folder, what)} was encoded from other data than {data} holds now; encode again: "
                     f"gen-rec embsum encode --split {split}, or rank without it: --rerank.embsum off"
                 )
-        tensors, of_users = _read(folder, split)
-        items = EncodedItems.load(folder)
         if of_users["model"] != items.model:
             raise GenRecError(
                 f"{encoded_file(folder, split)} is of another model than {encoded_file(folder, 'items')}; encode both "
