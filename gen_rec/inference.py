@@ -121,7 +121,7 @@ def results_of(
         config=config_name,
         settings=settings_of(config),
         text_encoder=encoder,
-        ties="shuffled" if config.data.tie_order == "shuffled" else "input-order",
+        ties="input-order" if config.data.tie_order == "input" else "shuffled",
         meter=meter,
     )
 

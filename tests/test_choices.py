@@ -19,7 +19,11 @@ from gen_rec.training.config import TrainingConfig
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (DataConfig, {"tie_order": "random"}, r"data\.tie_order must be one of \['input', 'shuffled'\], got 'random'"),
+        (
+            DataConfig,
+            {"tie_order": "random"},
+            r"data\.tie_order must be one of \['input', 'shuffled', 'redrawn'\], got",
+        ),
         (DINConfig, {"score": "dot"}, r"embeddings\.behavior\.score"),
         (EmbSumConfig, {"state": "end"}, r"embsum\.state"),
         (GoodreadsConfig, {"undated": "drop"}, r"impressions\.goodreads\.undated"),

@@ -50,7 +50,7 @@ HOME = Home()
 
 def set_label(config: Config) -> str:
     """The set as file names have it: over shuffled ties it is another question, with files of its own."""
-    return f"{config.data.name}-shuffled" if config.data.tie_order == "shuffled" else config.data.name
+    return config.data.name if config.data.tie_order == "input" else f"{config.data.name}-shuffled"
 
 
 def run_name(config: Config, names: Sequence[str], stage: str = "") -> str:

@@ -89,10 +89,11 @@ class DataConfig:
     published benchmark sets are 5-core already."""
     deduplicate: bool = False
     """Keep only the first interaction (in time) of every user with every item."""
-    tie_order: Literal["input", "shuffled"] = "input"
-    """Order of interactions of a user that carry the same timestamp."""
+    tie_order: Literal["input", "shuffled", "redrawn"] = "input"
+    """Order of interactions of a user that carry the same timestamp: that of the files; drawn by lot; or drawn by lot,
+    and for the search's training anew in every epoch, so that it cannot learn an order that means nothing."""
     tie_seed: int = 0
-    """Seed of the shuffle of ``tie_order: shuffled``."""
+    """Seed of the lot of ``tie_order``."""
 
     split: Literal["leave-one-out", "leave-last-out", "temporal"] = "leave-one-out"
     """``leave-one-out``: a user's last interaction is test, the one before it validation, the rest training.

@@ -90,7 +90,7 @@ def build(raw: RawData, config: DataConfig) -> tuple[Dataset, dict[str, Any]]:
     rows = _date_window(rows, config, raw)
     notes["dropped_by_date"] = before - len(rows)
     before = len(rows)
-    seed = config.tie_seed if config.tie_order == "shuffled" else None
+    seed = None if config.tie_order == "input" else config.tie_seed
     rows = rows.take(chronological(rows.users, rows.timestamps, seed))
     if config.deduplicate:
         rows = rows.take(first_of_each(rows.users, rows.items))

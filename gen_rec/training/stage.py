@@ -15,6 +15,7 @@ from gen_rec.config import Config
 from gen_rec.data import columns as c
 from gen_rec.data.batches import TrainingRows, causal_rows, prefix_rows
 from gen_rec.data.interactions import Dataset
+from gen_rec.data.ties import Ties
 from gen_rec.embeddings.store import load_embeddings
 from gen_rec.errors import GenRecError
 from gen_rec.evaluate import evaluate_model, headline_method
@@ -100,6 +101,8 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     settings = [asdict(part) for part in (config.model, config.objective, config.training)]
     for name in NOT_LEARNT_BY:
         settings[-1].pop(name)
+    redrawn = config.data.tie_order == "redrawn"
+    settings += [{"ties": "redrawn"}] * redrawn  # the prepared files do not say so
     key = run.stage_key([*settings, config.seed, accelerator.num_processes], inputs)
     if not force and run.is_done("train", key, [run.model / "config.json"]):
         logger.info("train: settings and inputs have not changed, skipped")
@@ -118,6 +121,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     }
     objective = EagerObjective(model, tables, config.objective)
     rows = training_rows(dataset, config)
+    source = EagerSource(rows, Ties.of(dataset, config.data.tie_seed) if redrawn else None)
     logger.info(
         "training on %d targets in %d rows, %.1f million weights, %d process(es)",
         rows.n_targets, len(rows), sum(p.numel() for p in model.parameters()) / 1e6, accelerator.num_processes,
@@ -141,7 +145,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     if not has_validation:
         logger.warning("the data has no validation targets; the weights of the last epoch are kept")
     trainer = Trainer(
-        accelerator, objective, EagerSource(rows), validate if has_validation else None, select,
+        accelerator, objective, source, validate if has_validation else None, select,
         lambda: recommender.save(run.model), (run.model / "config.json").is_file, config.training, config.seed,
         run.folder, key,
     )  # fmt: skip

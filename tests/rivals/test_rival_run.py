@@ -184,6 +184,14 @@ def test_shuffled_ties_are_another_file(start: Start, tmp_path: Path) -> None:
     assert read_results(file)[0]["ties"] == "shuffled"
 
 
+def test_redrawn_ties_are_another_method_over_the_same_targets(start: Start, tmp_path: Path) -> None:
+    assert start("popularity", "--data.tie_order=redrawn") == 0
+    file = only(tmp_path / "results")
+    assert file.name == "interactions.csv-shuffled-popularity+redrawn-ties-seed0.json"
+    (result,) = read_results(file)
+    assert (result["ties"], result["method"]) == ("shuffled", "popularity/redrawn-ties")
+
+
 def test_text_similarity_reads_the_runs_texts(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def vectors(texts: list[str], *_: object, **__: object) -> np.ndarray:
         return np.random.default_rng(0).standard_normal((len(texts), 6)).astype(np.float32)

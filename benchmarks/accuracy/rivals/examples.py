@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gen_rec.data.batches import Int64Array, causal_rows, prefix_rows
 from gen_rec.data.interactions import Sequences
+from gen_rec.data.ties import Ties
 from gen_rec.training.eager_source import EagerSource
 
 
@@ -28,13 +29,13 @@ class NextItemSource(EagerSource):
     """The rows that the generative model learns from, and their order; right-aligned."""
 
     @classmethod
-    def of(cls, sequences: Sequences, max_history: int, every: bool) -> "NextItemSource":
+    def of(cls, sequences: Sequences, max_history: int, every: bool, ties: Ties | None = None) -> "NextItemSource":
         """every: a target after every place of a window; otherwise each prefix is a row, with one target."""
-        return cls((causal_rows if every else prefix_rows)(sequences, max_history))
+        return cls((causal_rows if every else prefix_rows)(sequences, max_history), ties)
 
     def batch(self, rows: Int64Array, device: torch.device, epoch: int) -> NextItems:  # type: ignore[override]
         """As short as the longest history."""
-        history, lengths, targets = self.rows.batch(rows)
+        history, lengths, targets = self.rows_of(epoch).batch(rows)
         if self.rows.dense:
             targets = right_aligned(targets, lengths)
         return NextItems(

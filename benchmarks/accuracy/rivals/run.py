@@ -61,10 +61,10 @@ def run(config: Config, names: list[str], rival: Rival, space: Space, home: Home
     (result,) = results_of(config, evaluation, "test", " + ".join(names), meter, encoder)
     shared = settings_of(config)
     used = {name: shared[name] for name in ("seed", "data", "evaluation")}
-    result.update(cost, settings={**used, "rival": asdict(settings)})
+    result.update(cost, method=method_of(rival, config), settings={**used, "rival": asdict(settings)})
     cases = job.dataset.cases("test")
     write_per_user(place.per_user, evaluation, cases, job.dataset.user_ids, job.dataset.item_ids)
-    keep_ranks(place.per_user, {rival.name: rival.name}, home.ranks(name))
+    keep_ranks(place.per_user, {rival.name: result["method"]}, home.ranks(name))
     write_json(home.evidence(name), evidence(result, space, trials, chosen))
     write_result(home.result(name), result)
     return result
@@ -97,7 +97,12 @@ def evidence(result: Result, space: Space, trials: list[dict[str, Any]], chosen:
 
 def result_name(rival: Rival, config: Config) -> str:
     """Of the files that a run leaves, without a suffix."""
-    return f"{set_label(config)}-{rival.name}-seed{config.seed}"
+    return f"{set_label(config)}-{method_of(rival, config).replace('/', '+')}-seed{config.seed}"
+
+
+def method_of(rival: Rival, config: Config) -> str:
+    """As tables have it; named as the overlay ``configs/ablations/redrawn-ties.yaml`` names ours."""
+    return f"{rival.name}/redrawn-ties" if config.data.tie_order == "redrawn" else rival.name
 
 
 def with_own_run(config: Config, rival: Rival) -> Config:

@@ -81,5 +81,6 @@ def trial_folder(job: Job, rival: Rival, settings: Any) -> tuple[Path, str]:
     for name in NOT_LEARNT_BY:
         values.get("training", {}).pop(name, None)
     files = [job.run.data / "interactions.parquet", job.run.data / "items.parquet", *rival.inputs(job.run)]
-    key = content_hash(rival.name, values, job.config.seed, *files)
+    ties = ["redrawn"] if job.config.data.tie_order == "redrawn" else []  # the files do not say so
+    key = content_hash(rival.name, values, job.config.seed, *ties, *files)
     return job.run.folder / "trials" / key, key

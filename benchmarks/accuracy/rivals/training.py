@@ -16,6 +16,7 @@ from benchmarks.accuracy.rivals.loss import linear_cross_entropy
 from benchmarks.accuracy.rivals.method import Fitted, Job, Rival
 from benchmarks.accuracy.rivals.sequence import BSARecConfig, SASRecConfig, SequenceModel, bsarec, sasrec
 from gen_rec.data.interactions import Sequences
+from gen_rec.data.ties import Ties
 from gen_rec.errors import GenRecError
 from gen_rec.evaluation.evaluator import MODES
 from gen_rec.files import atomic_path
@@ -70,7 +71,9 @@ def fit_model(build: Build, method: str, job: Job, settings: SASRecConfig, folde
     dataset, weights = job.dataset, folder / WEIGHTS
     set_seed(job.config.seed)
     model = build(dataset.n_items, settings)
-    source = NextItemSource.of(dataset.train_sequences(), settings.max_history, settings.supervise == "every")
+    redrawn = job.config.data.tie_order == "redrawn"
+    ties = Ties.of(dataset, job.config.data.tie_seed) if redrawn else None
+    source = NextItemSource.of(dataset.train_sequences(), settings.max_history, settings.supervise == "every", ties)
 
     def validate() -> dict[str, float]:
         found = evaluate(
