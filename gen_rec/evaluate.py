@@ -14,6 +14,7 @@ from gen_rec.evaluation.config import EvaluationConfig
 from gen_rec.evaluation.evaluator import Evaluation, Evaluator
 from gen_rec.evaluation.metrics import CUTS
 from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.popular import Popular
 from gen_rec.retrieval import Rankings, SearchConfig, search_cases
 from indexing import Fused, Ranked
 
@@ -71,16 +72,20 @@ def evaluate_model(
 ) -> Evaluation:
     """Rank the catalogue for every case of a split, per stream and fused, raw and filtered.
 
+    A case without a history has the most popular items in all rankings, as ``Recommender.recommend`` gives them.
+
     max_users:            evaluate only so many cases, drawn once with a fixed seed; 0 takes all
     process, n_processes: each process searches its share; all of them return the whole evaluation
     raises DataError where the split holds no case.
     """
     cases, rows = cases_to_rank(dataset, split, max_users)
     evaluator = Evaluator(cases, dataset.train_counts(), config)
+    popular = Popular.of(dataset.train_counts())
     mine = rows[process::n_processes]
     with tqdm(total=len(mine), desc=f"search {split}", unit="user", leave=False, disable=not progress) as bar:
         for batch, raw, filtered in search_cases(model, cases, mine, max(CUTS) + 1, search):
-            evaluator.add(batch, as_methods(raw), as_methods(filtered))
+            empty = cases.lengths[batch] == 0
+            evaluator.add(batch, *(popular.fill(as_methods(found), empty) for found in (raw, filtered)))
             bar.update(len(batch))
     if n_processes > 1:
         for other, state in enumerate(gather_object([evaluator.state()])):

@@ -24,6 +24,7 @@ from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import RankedLists, as_lists, target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
 from gen_rec.histories import cut_split, open_histories
+from gen_rec.popular import Popular
 from gen_rec.recommend_job import PARTITION_ROWS, Request, beside, check_out, write_recommendations
 from gen_rec.recommender import ITEMS_FILE, Recommender
 from gen_rec.report import write_report
@@ -201,9 +202,13 @@ def sample_users(recommender: Recommender, dataset: Dataset, split: Split, seed:
     titles = [title or item for title, item in zip(dataset.titles, dataset.item_ids, strict=True)]
     shown = {}
     reranked, words = second_stage(recommender, cases, rows)
+    popular = Popular.of(dataset.train_counts())
+    if reranked is not None:
+        reranked = popular.fill({RERANKED: reranked}, cases.lengths[rows] == 0)[RERANKED]
     for batch, _, found in search_cases(recommender.model, cases, rows, 20, recommender.search):
+        methods = popular.fill(as_methods(found), cases.lengths[batch] == 0)
         for i, row in enumerate(batch):
-            lists = {name: as_lists(each) for name, each in as_methods(found).items()}
+            lists = {name: as_lists(each) for name, each in methods.items()}
             lists = {name: RankedLists(each.items[[i]], each.scores[[i]]) for name, each in lists.items()}
             place = int(np.searchsorted(rows, row))
             if reranked is not None:

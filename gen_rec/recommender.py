@@ -20,6 +20,7 @@ from gen_rec.errors import GenRecError
 from gen_rec.files import atomic_path, replace_folder, write_json
 from gen_rec.models.config import ModelConfig
 from gen_rec.models.two_stream import TwoStreamModel
+from gen_rec.popular import Popular
 from gen_rec.retrieval import Rankings, SearchConfig, search, take
 from gen_rec.second_stage import Places, SecondStage, explained
 from indexing import Trie
@@ -212,16 +213,10 @@ class Recommender(
         """Give the most popular items to rows without a history, in place."""
         if not empty.any():
             return
-        popular, shares = self._popular(items.shape[1])
-        items[empty] = popular
+        best = Popular.of(self.items["train_count"].to_numpy()).top(items.shape[1])
+        items[empty] = best.items
         for name, values in scores.items():
-            values[empty] = shares if name == "score" else np.nan
-
-    def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most popular items of training and the log of their (smoothed) shares; ties by row."""
-        counts = self.items["train_count"].to_numpy()
-        best = np.argsort(-counts, kind="stable")[:k]
-        return best, np.log((counts[best] + 1) / (counts.sum() + len(counts)))
+            values[empty] = best.scores if name == "score" else np.nan
 
     def save(self, folder: str | Path) -> None:
         """``save_pretrained`` into a folder that takes the place of the old one as a whole."""

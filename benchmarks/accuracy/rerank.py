@@ -38,6 +38,7 @@ from gen_rec.evaluation.metrics import CUTS, RankedLists
 from gen_rec.evaluation.result import Meter, Result, write_result
 from gen_rec.files import content_hash, write_json
 from gen_rec.inference import load_with_data, results_of, settings_of
+from gen_rec.popular import Popular
 from gen_rec.ranking.pool import Pool
 from gen_rec.ranking.reranker import Reranker, best_places
 from gen_rec.ranking.stage import REPORT_FILE, embsum_scorer, fit_rerank, wants_embsum
@@ -79,9 +80,10 @@ def evaluate(config: Config, recommender: Recommender, dataset: Dataset, blends:
     scorer = embsum_scorer(Run(config.run), "test", cases) if widest.uses_embsum else None
     gatherer = widest.gatherer(recommender.model, recommender.search, scorer)
     evaluator = Evaluator(cases, dataset.train_counts(), config.evaluation)
+    popular = Popular.of(dataset.train_counts())
     for pool in gatherer.pools(cases, np.arange(len(cases))):
-        found = lists_of(pool, widest.names, blends)
-        evaluator.add(pool.places, found["raw"], found["filtered"])
+        found, empty = lists_of(pool, widest.names, blends), cases.lengths[pool.places] == 0
+        evaluator.add(pool.places, *(popular.fill(found[mode], empty) for mode in MODES))
     return evaluator.finish()
 
 

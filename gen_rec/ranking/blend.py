@@ -195,6 +195,16 @@ class Blend:
                 temporary.write_text(self.trees.model_to_string(), encoding="utf-8")
 
     @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """What a folder needs to be loaded: with the trees, unless it says that there are none."""
+        path = folder / CONFIG_FILE
+        try:
+            linear = json.loads(path.read_text(encoding="utf-8"))["kind"] == "linear"
+        except (OSError, ValueError, KeyError, TypeError):
+            linear = False
+        return [path] if linear else [path, folder / TREES_FILE]
+
+    @classmethod
     def load(cls, folder: Path) -> "Blend":
         """raises GenRecError where a file is missing or damaged."""
         path = folder / CONFIG_FILE

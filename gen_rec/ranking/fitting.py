@@ -49,14 +49,16 @@ class Lesson:
 
 
 def gather_lesson(gatherer: Gatherer, cases: Cases, limit: int, seed: int) -> Lesson:
-    """Search for users and keep those whose target was found.
+    """Search for users who have a history, and keep those whose target was found.
 
     limit: users searched at most, drawn at random; 0 takes all
     raises DataError where there is no case.
     """
-    if not len(cases):
-        raise DataError("the valid split has no interaction, so no blend can be learnt; see data.split")
-    users = np.arange(len(cases))
+    users = np.flatnonzero(cases.lengths)
+    if not len(users):
+        raise DataError(
+            "the valid split has no interaction of a user with a history, so no blend can be learnt; see data.split"
+        )
     if limit and limit < len(users):
         users = np.sort(np.random.default_rng(seed).choice(users, limit, replace=False))
     before = {mode: np.full(len(users), MISS, dtype=np.int64) for mode in ("raw", "filtered")}

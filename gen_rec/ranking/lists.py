@@ -18,7 +18,8 @@ STREAM_COLUMNS = {"behavior_score": "behavior", "semantic_score": "semantic"}
 
 
 def list_schema(names: list[str]) -> pa.Schema:
-    """``LIST_SCHEMA`` and, for every feature, its value (null where unknown) and its part of the score."""
+    """``LIST_SCHEMA`` and, for every feature, its value (null where unknown) and its part of the score (null in lists
+    of users without a history, which no blend ranks)."""
     fields = [pa.field(f"{kind}_{name}", pa.float32()) for name in names for kind in ("value", "part")]
     return pa.schema([*LIST_SCHEMA, *fields])
 
@@ -53,5 +54,5 @@ def _table(found: Reranked, names: list[str], users: pa.Array, items: pa.Array, 
         columns[column] = pa.array(known, from_pandas=True)  # NaN is null
     for number, name in enumerate(names):
         columns[f"value_{name}"] = pa.array(values[:, number], from_pandas=True)
-        columns[f"part_{name}"] = pa.array(parts[:, number])
+        columns[f"part_{name}"] = pa.array(parts[:, number], from_pandas=True)
     return pa.table([columns[name] for name in schema.names], schema=schema)

@@ -1,7 +1,7 @@
 """The last ranking as one object and one folder, for any history: candidates, features, blend, and why."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,22 +77,29 @@ class Reranker:
         """Rank for a batch of histories, searched at once.
 
         model:       the one whose lists the blend was fitted on
+        k:           items a history; more candidates than the blend was fitted with are asked for where they are fewer
         histories:   rows of the catalogue, oldest first, none of them empty
         filter_seen: leave out the items of the history
         embsum:      scores of EmbSum, needed where ``uses_embsum``
         """
-        gatherer = self.gatherer(model, search, embsum)
+        gatherer = self.gatherer(model, search, embsum, k)
         pool = gatherer.pool(histories, np.arange(len(histories)))
         return self.rank(pool, k, filter_seen)
 
-    def gatherer(self, model: TwoStreamModel, search: SearchConfig, embsum: PairScorer | None = None) -> Gatherer:
-        """What finds the candidates and features of this blend. raises GenRecError where EmbSum's scores are missing"""
+    def gatherer(
+        self, model: TwoStreamModel, search: SearchConfig, embsum: PairScorer | None = None, k: int = 0
+    ) -> Gatherer:
+        """What finds the candidates and features of this blend, and enough of them for lists of ``k`` items.
+
+        raises GenRecError where EmbSum's scores are missing
+        """
         if self.uses_embsum and embsum is None:
             raise GenRecError(
                 "this blend was fitted with EmbSum's score and cannot rank without it; give EmbSum, or fit without: "
                 "--rerank.embsum off"
             )
-        return Gatherer(self.names, model, search, self.graph, self.facts, self.config, embsum)
+        config = replace(self.config, candidates=max(self.config.candidates, k))
+        return Gatherer(self.names, model, search, self.graph, self.facts, config, embsum)
 
     def rank(self, pool: Pool, k: int, filter_seen: bool = True) -> Reranked:
         """The k best candidates of each list."""
@@ -126,6 +133,11 @@ class Reranker:
         scores = np.full(allowed.shape, -np.inf, dtype=np.float32)
         scores[allowed] = self.blend.scores(pool.values[allowed], inside[allowed])
         return scores
+
+    @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """What a folder needs to be loaded."""
+        return [*(folder / name for name in (CONFIG_FILE, GRAPH_FILE, ITEMS_FILE)), *Blend.files(folder)]
 
     def save(self, folder: Path) -> None:
         """Write everything but the model and EmbSum into an existing folder."""

@@ -23,13 +23,14 @@ from gen_rec.evaluation.lists import lists_to_arrays, read_ranked_lists
 from gen_rec.evaluation.result import Meter
 from gen_rec.files import content_hash, replace_folder, write_json
 from gen_rec.inference import load_with_data
+from gen_rec.popular import Popular
 from gen_rec.ranking.blend import REPEAT
 from gen_rec.ranking.features import Floats, ItemFacts
 from gen_rec.ranking.fitting import fit_blend, gather_lesson
 from gen_rec.ranking.item_graph import ItemGraph
 from gen_rec.ranking.lists import write_lists
 from gen_rec.ranking.pool import Gatherer, PairScorer
-from gen_rec.ranking.reranker import CONFIG_FILE, Reranked, Reranker
+from gen_rec.ranking.reranker import Reranked, Reranker
 from gen_rec.recommender import WEIGHTS_FILE, Recommender
 from gen_rec.run import Run
 
@@ -71,8 +72,9 @@ def run_rerank(
         filter_seen = False
     reranker = fit_rerank(config, recommender, dataset, force)
     scorer = embsum_scorer(run, split, cases) if reranker.uses_embsum else None
-    gatherer = reranker.gatherer(recommender.model, recommender.search, scorer)
-    new = rerank_cases(reranker, gatherer, cases, users, k, filter_seen, lists)
+    gatherer = reranker.gatherer(recommender.model, recommender.search, scorer, k)
+    popular = Popular.of(dataset.train_counts())
+    new = rerank_cases(reranker, gatherer, cases, users, k, popular, filter_seen, lists)
     rows = write_lists(path, new, reranker.names, dataset, cases)
     return rows, len(users)
 
@@ -84,7 +86,7 @@ def fit_rerank(config: Config, recommender: Recommender, dataset: Dataset, force
     key = run.stage_key(
         [asdict(config.rerank), asdict(config.search), config.seed, use_embsum], _inputs(run, use_embsum)
     )
-    outputs = [run.rerank / CONFIG_FILE, run.rerank / REPORT_FILE]
+    outputs = [*Reranker.files(run.rerank), run.rerank / REPORT_FILE]
     if not force and run.is_done("rerank", key, outputs):
         logger.info("rerank: settings and inputs have not changed, the blend is not fitted again")
         return Reranker.load(run.rerank)
@@ -222,13 +224,14 @@ def read_candidates(recs: str, dataset: Dataset, cases: Cases, split: Split) -> 
 
 
 def rerank_cases(
-    reranker: Reranker, gatherer: Gatherer, cases: Cases, users: np.ndarray, k: int, filter_seen: bool = True,
-    lists: np.ndarray | None = None, progress: bool = True,
+    reranker: Reranker, gatherer: Gatherer, cases: Cases, users: np.ndarray, k: int, popular: Popular,
+    filter_seen: bool = True, lists: np.ndarray | None = None, progress: bool = True,
 ) -> Iterator[tuple[np.ndarray, Reranked]]:  # fmt: skip
     """New lists of some cases, in their order, ``rerank.batch_users`` at a time.
 
-    users:  (n,) which cases
-    lists:  (n, m) their candidates, searched for when None
+    users:   (n,) which cases
+    popular: what a case without a history has, with nothing known of its features, unless ``lists`` are given
+    lists:   (n, m) their candidates, searched for when None
     yields  the cases of a batch and their lists.
     """
     step = reranker.config.batch_users
@@ -239,5 +242,11 @@ def rerank_cases(
             pools = list(gatherer.pools(cases, some, given))
             parts = [reranker.rank(pool, k, filter_seen) for pool in pools]
             back = np.argsort(np.concatenate([pool.places for pool in pools]))
-            yield some, Reranked(*(np.concatenate(columns)[back] for columns in zip(*parts, strict=True)))
+            found = Reranked(*(np.concatenate(columns)[back] for columns in zip(*parts, strict=True)))
+            empty = cases.lengths[some] == 0
+            if given is None and empty.any():
+                best = popular.top(k)
+                found.items[empty], found.scores[empty] = best.items, best.scores
+                found.values[empty], found.parts[empty] = np.nan, np.nan
+            yield some, found
             bar.update(len(some))

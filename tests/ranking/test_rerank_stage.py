@@ -113,10 +113,10 @@ def test_the_folder_ranks_any_history(trained: tuple[Config, Path], ranked: Conf
         mine = written.filter(pl.col("user_id") == dataset.user_ids[cases.user[row]])
         assert mine["item_id"].to_list() == dataset.item_ids[found.items[row]].tolist()
         np.testing.assert_allclose(mine["score"], found.scores[row], atol=1e-4)
-    raw = reranker.rerank(recommender.model, take(cases, rows), 40, ranked.search, filter_seen=False)
+    raw = reranker.rerank(recommender.model, take(cases, rows), 8, ranked.search, filter_seen=False)
     for row in rows:  # seen items join, the others keep their order
         unseen = [item for item in raw.items[row] if item >= 0 and item not in cases[row]]
-        assert unseen[:5] == found.items[row].tolist()
+        assert unseen[:5] == found.items[row].tolist()[: len(unseen)]
 
 
 def test_dropout_has_no_part_in_the_last_ranking(ranked: Config) -> None:
@@ -244,3 +244,29 @@ def test_a_last_ranking_that_loses_is_said_to_lose(relative: float, level: str, 
     assert record.levelname == level
     assert f"{100 * relative:+.1f} % on the search alone" in record.getMessage()
     assert ("recommend without it" in record.getMessage()) == (relative < 0)
+
+
+def test_a_lost_file_is_made_again_without_being_asked_to(ranked: Config, tmp_path: Path) -> None:
+    own = replace(ranked, run=str(shutil.copytree(ranked.run, tmp_path / "run")))
+    folder = Run(own.run).rerank
+    kind = json.loads((folder / "blend.json").read_text())["kind"]
+    names = [path.name for path in Reranker.files(folder)]
+    assert ("blend.txt" in names) == (kind == "boosted")
+    assert {path.name for path in folder.iterdir()} == {*names, "report.json"}
+    for name in names:
+        before = (folder / name).read_bytes()
+        (folder / name).unlink()
+        assert run_rerank(own, "test", out=tmp_path / "lists.parquet", k=5) == (600, 120)
+        assert (folder / name).read_bytes() == before
+
+
+def test_longer_lists_than_there_were_candidates(ranked: Config, tmp_path: Path) -> None:
+    """The catalogue has 40 items, the blend was fitted on 8 to 14 candidates."""
+    recommender, dataset = load_with_data(ranked, Run(ranked.run))
+    cases = dataset.cases("test")
+    names = [[str(item) for item in dataset.item_ids[cases[row]]] for row in range(6)]
+    found = recommender.recommend(names, k=30, rerank=True)
+    for row, history in enumerate(names):
+        left = 40 - len(set(history))
+        assert (found["user_id"] == str(row)).sum() == min(30, left)
+    assert run_rerank(ranked, "test", out=tmp_path / "long.parquet", k=25) == (25 * 120, 120)
