@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import N_ITEMS, TOLERANCE, tiny_config, tiny_content, tiny_tries
+from tiny_models import N_ITEMS, TOLERANCE, random_trie, tiny_config, tiny_content, tiny_tries
 
 from gen_rec.models.two_stream import TwoStreamModel
 from gen_rec.objectives.config import ObjectiveConfig
@@ -145,3 +145,16 @@ def test_an_empty_history_in_a_batch_spoils_no_gradient():
     empty = whole(Batch(batch.history[:1], batch.lengths[:1], batch.targets[:1]))
     half = (alone["generation"] + empty["generation"]) / 2
     torch.testing.assert_close(terms["generation"], half, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("objective", [{"contrastive": "off"}, {"contrastive": "off", "transfer": False}, {}])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_no_weight_is_left_out_of_the_graph(depth: int, objective: dict):
+    """A gradient of zero will do, none will not: several processes wait for that of every weight."""
+    torch.manual_seed(0)
+    tables = {"behavior": torch.randn(N_ITEMS, 4), "semantic": torch.randn(N_ITEMS, 7)}
+    tries = {name: random_trie(N_ITEMS, (30,) if depth == 1 else (6, 7), seed) for seed, name in enumerate(tables)}
+    network = TwoStreamModel(tiny_config(), tries, tiny_content())
+    whole = EagerObjective(network, tables, ObjectiveConfig(**objective)).double()
+    whole(whole_catalogue())["loss"].backward()
+    assert [name for name, p in whole.named_parameters() if p.requires_grad and p.grad is None] == []
