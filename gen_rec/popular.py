@@ -15,7 +15,9 @@ from gen_rec.evaluation.metrics import RankedLists, as_lists
 
 @dataclass(frozen=True)
 class Popular:
-    """items:  (n_items,) int64, most popular first, equal ones by row
+    """The whole catalogue by popularity.
+
+    items:  (n_items,) int64, most popular first, equal ones by row
     scores: (n_items,) float32, the log of each one's share of the interactions, with one more for each item
     """
 
