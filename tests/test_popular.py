@@ -65,7 +65,7 @@ def test_evaluation_scores_what_is_recommended(strangers: Config) -> None:
             assert [method.ranks[mode][row] for mode in ("raw", "filtered")] == [rank, rank]
 
 
-def test_the_last_ranking_leaves_them_alone(strangers: Config, tmp_path: Path) -> None:
+def test_the_last_ranking_leaves_them_alone(strangers: Config) -> None:
     run = Run(strangers.run)
     recommender, dataset = load_recommender(strangers, run), Dataset.load(run.data)
     recommender.trained_on = dataset.fingerprint()

@@ -23,6 +23,8 @@ from gen_rec.training.stage import NOT_LEARNT_BY
 
 TIGER = "tiger"
 """The overlay, and the method that it makes of the semantic stream, which is its only one."""
+REDRAWN = "redrawn-ties"
+"""The overlay that draws the order within a moment anew in every epoch; what it adds to the name of a method."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen_rec.data import columns as c
+from gen_rec.data.config import DataConfig
 from gen_rec.data.interactions import Dataset
 
 Int64Array = NDArray[np.int64]
@@ -24,6 +25,11 @@ class Ties:
 
     moment: Int64Array
     seed: int
+
+    @classmethod
+    def asked_for(cls, dataset: Dataset, config: DataConfig) -> "Ties | None":
+        """As ``of``, where ``data.tie_order`` is "redrawn"; None elsewhere."""
+        return cls.of(dataset, config.tie_seed) if config.tie_order == "redrawn" else None
 
     @classmethod
     def of(cls, dataset: Dataset, seed: int) -> "Ties":

@@ -101,8 +101,8 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     settings = [asdict(part) for part in (config.model, config.objective, config.training)]
     for name in NOT_LEARNT_BY:
         settings[-1].pop(name)
-    redrawn = config.data.tie_order == "redrawn"
-    settings += [{"ties": "redrawn"}] * redrawn  # the prepared files do not say so
+    if config.data.tie_order == "redrawn":  # the prepared files do not say so
+        settings.append({"ties": "redrawn"})
     key = run.stage_key([*settings, config.seed, accelerator.num_processes], inputs)
     if not force and run.is_done("train", key, [run.model / "config.json"]):
         logger.info("train: settings and inputs have not changed, skipped")
@@ -121,7 +121,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     }
     objective = EagerObjective(model, tables, config.objective)
     rows = training_rows(dataset, config)
-    source = EagerSource(rows, Ties.of(dataset, config.data.tie_seed) if redrawn else None)
+    source = EagerSource(rows, Ties.asked_for(dataset, config.data))
     logger.info(
         "training on %d targets in %d rows, %.1f million weights, %d process(es)",
         rows.n_targets, len(rows), sum(p.numel() for p in model.parameters()) / 1e6, accelerator.num_processes,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -208,3 +209,31 @@ def test_a_killed_command_goes_on(
         train_here(parse_config(arguments))
     assert_same_weights(uninterrupted, run)
     assert log_lines(uninterrupted) == log_lines(run)
+
+
+def test_ties_that_are_redrawn_are_another_training_and_go_on_where_it_stopped(
+    fresh_run: Callable[[str], Path], options: Callable[..., list[str]], train_here: Callable[[Config], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def days(name: str) -> Path:
+        """A new run whose timestamps are days of three interactions each."""
+        run = fresh_run(name)
+        path = run / "data" / "interactions.parquet"
+        pl.read_parquet(path).with_columns(pl.col("timestamp") // 3).write_parquet(path)
+        return run
+
+    redrawn = "--data.tie_order=redrawn"
+    whole, parts, plain = days("whole"), days("parts"), days("plain")
+    train_here(parse_config(options(plain)))
+    assert not train_here(parse_config(options(plain, "--data.tie_order=shuffled")))  # what the files hold is learnt
+    train_here(parse_config(options(whole, redrawn)))
+    config = parse_config(options(parts, redrawn))
+    with monkeypatch.context() as patch:
+        signal_in_forward(patch, 11)  # in the second epoch
+        with pytest.raises(Interrupted):
+            train_here(config)
+    assert train_here(config)
+    assert_same_weights(whole, parts)
+    first, second = weights(whole), weights(plain)
+    assert not all(torch.equal(first[name], value) for name, value in second.items())
+    assert train_here(parse_config(options(plain, redrawn)))  # trained already, but in the files' order

@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from benchmarks.accuracy.home import HOME, Home, set_label
+from benchmarks.accuracy.home import HOME, REDRAWN, Home, set_label
 from benchmarks.accuracy.ranks import keep_ranks
 from benchmarks.accuracy.rivals.ease import EASE
 from benchmarks.accuracy.rivals.evaluate import evaluate
@@ -101,8 +101,8 @@ def result_name(rival: Rival, config: Config) -> str:
 
 
 def method_of(rival: Rival, config: Config) -> str:
-    """As tables have it; named as the overlay ``configs/ablations/redrawn-ties.yaml`` names ours."""
-    return f"{rival.name}/redrawn-ties" if config.data.tie_order == "redrawn" else rival.name
+    """As tables have it; named as the overlay of redrawn ties names ours."""
+    return f"{rival.name}/{REDRAWN}" if config.data.tie_order == "redrawn" else rival.name
 
 
 def with_own_run(config: Config, rival: Rival) -> Config:

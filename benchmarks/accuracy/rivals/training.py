@@ -71,8 +71,7 @@ def fit_model(build: Build, method: str, job: Job, settings: SASRecConfig, folde
     dataset, weights = job.dataset, folder / WEIGHTS
     set_seed(job.config.seed)
     model = build(dataset.n_items, settings)
-    redrawn = job.config.data.tie_order == "redrawn"
-    ties = Ties.of(dataset, job.config.data.tie_seed) if redrawn else None
+    ties = Ties.asked_for(dataset, job.config.data)
     source = NextItemSource.of(dataset.train_sequences(), settings.max_history, settings.supervise == "every", ties)
 
     def validate() -> dict[str, float]:
