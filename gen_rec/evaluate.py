@@ -1,6 +1,7 @@
 """A model's figures on a split: search every case, gather the ranks, on one process or on many."""
 
 import logging
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ from indexing import Fused, Ranked
 logger = logging.getLogger(__name__)
 
 FUSED = "eager-fused"
+Methods = dict[str, Ranked | Fused]
+"""Lists by the protocol's names."""
 
 
 def method_name(stream: str) -> str:
@@ -34,12 +37,29 @@ def headline_method(model: TwoStreamModel) -> str:
     return FUSED if len(streams) == 2 else method_name(streams[0])
 
 
-def as_methods(rankings: Rankings) -> dict[str, Ranked | Fused]:
+def as_methods(rankings: Rankings) -> Methods:
     """Lists by the protocol's names."""
-    methods: dict[str, Ranked | Fused] = {method_name(name): found for name, found in rankings.streams.items()}
+    methods: Methods = {method_name(name): found for name, found in rankings.streams.items()}
     if rankings.fused is not None:
         methods[FUSED] = rankings.fused
     return methods
+
+
+def ranked_cases(
+    model: TwoStreamModel, dataset: Dataset, cases: Cases, rows: NDArray[np.int64], k: int, search: SearchConfig
+) -> Iterator[tuple[NDArray[np.int64], Methods, Methods]]:
+    """Search some cases, a batch at a time, in batches of like length.
+
+    A case without a history has the most popular items in all rankings, as ``Recommender.recommend`` gives them.
+
+    rows:   (n,) which cases
+    yields  the rows of a batch, its lists with the items of the histories, and those without, k places each.
+    """
+    popular = Popular.of(dataset.train_counts())
+    for batch, *found in search_cases(model, cases, rows, k, search):
+        empty = cases.lengths[batch] == 0
+        raw, filtered = (popular.fill(as_methods(rankings), empty) for rankings in found)
+        yield batch, raw, filtered
 
 
 def cases_to_rank(
@@ -70,9 +90,7 @@ def evaluate_model(
     n_processes: int = 1,
     progress: bool = True,
 ) -> Evaluation:
-    """Rank the catalogue for every case of a split, per stream and fused, raw and filtered.
-
-    A case without a history has the most popular items in all rankings, as ``Recommender.recommend`` gives them.
+    """Rank the catalogue for every case of a split, per stream and fused, raw and filtered; see ``ranked_cases``.
 
     max_users:            evaluate only so many cases, drawn once with a fixed seed; 0 takes all
     process, n_processes: each process searches its share; all of them return the whole evaluation
@@ -80,12 +98,10 @@ def evaluate_model(
     """
     cases, rows = cases_to_rank(dataset, split, max_users)
     evaluator = Evaluator(cases, dataset.train_counts(), config)
-    popular = Popular.of(dataset.train_counts())
     mine = rows[process::n_processes]
     with tqdm(total=len(mine), desc=f"search {split}", unit="user", leave=False, disable=not progress) as bar:
-        for batch, raw, filtered in search_cases(model, cases, mine, max(CUTS) + 1, search):
-            empty = cases.lengths[batch] == 0
-            evaluator.add(batch, *(popular.fill(as_methods(found), empty) for found in (raw, filtered)))
+        for batch, raw, filtered in ranked_cases(model, dataset, cases, mine, max(CUTS) + 1, search):
+            evaluator.add(batch, raw, filtered)
             bar.update(len(batch))
     if n_processes > 1:
         for other, state in enumerate(gather_object([evaluator.state()])):

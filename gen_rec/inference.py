@@ -18,7 +18,7 @@ from gen_rec.data.interactions import Cases, Dataset
 from gen_rec.embeddings.store import load_embeddings
 from gen_rec.engine import Engine
 from gen_rec.errors import GenRecError
-from gen_rec.evaluate import as_methods, evaluate_model
+from gen_rec.evaluate import evaluate_model, ranked_cases
 from gen_rec.evaluation.evaluator import Evaluation
 from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import RankedLists, as_lists, target_ranks
@@ -28,7 +28,7 @@ from gen_rec.popular import Popular
 from gen_rec.recommend_job import PARTITION_ROWS, Request, beside, check_out, write_recommendations
 from gen_rec.recommender import ITEMS_FILE, Recommender
 from gen_rec.report import write_report
-from gen_rec.retrieval import search_cases, take
+from gen_rec.retrieval import take
 from gen_rec.run import Run
 
 logger = logging.getLogger(__name__)
@@ -202,11 +202,10 @@ def sample_users(recommender: Recommender, dataset: Dataset, split: Split, seed:
     titles = [title or item for title, item in zip(dataset.titles, dataset.item_ids, strict=True)]
     shown = {}
     reranked, words = second_stage(recommender, cases, rows)
-    popular = Popular.of(dataset.train_counts())
     if reranked is not None:
+        popular = Popular.of(dataset.train_counts())
         reranked = popular.fill({RERANKED: reranked}, cases.lengths[rows] == 0)[RERANKED]
-    for batch, _, found in search_cases(recommender.model, cases, rows, 20, recommender.search):
-        methods = popular.fill(as_methods(found), cases.lengths[batch] == 0)
+    for batch, _, methods in ranked_cases(recommender.model, dataset, cases, rows, 20, recommender.search):
         for i, row in enumerate(batch):
             lists = {name: as_lists(each) for name, each in methods.items()}
             lists = {name: RankedLists(each.items[[i]], each.scores[[i]]) for name, each in lists.items()}

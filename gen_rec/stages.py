@@ -50,7 +50,7 @@ def run_prepare(config: Config, force: bool = False) -> bool:
 
 def uses_texts(config: Config) -> bool:
     """Whether anything that the model learns from needs the items' texts."""
-    return "semantic" in config.model.streams or config.model.item_content or config.model.code_content
+    return "semantic" in config.model.streams or config.model.reads_content
 
 
 def embedded_streams(config: Config) -> list[str]:

@@ -78,5 +78,7 @@ def test_which_settings_use_texts() -> None:
     assert embedded_streams(parse_config([])) == ["behavior", "semantic"]
     assert embedded_streams(parse_config(list(WITHOUT))) == ["behavior"]
     assert not uses_texts(parse_config(list(WITHOUT)))
+    no_nodes = [*NEED_TEXTS["text of nodes"], "--model.code_embedding", "level"]
+    assert embedded_streams(parse_config(no_nodes)) == ["behavior"]
     for arguments in NEED_TEXTS.values():
         assert embedded_streams(parse_config(list(arguments))) == ["behavior", "semantic"]

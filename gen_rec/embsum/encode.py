@@ -114,9 +114,9 @@ class _Open:
     dtype: Dtype
     bfloat16: bool
 
-    def key(self) -> str:
-        """Hash of all that decides the vectors."""
-        return content_hash(self.what, self.dtype, self.bfloat16, model_key(self.model), data_key(self.data, self.what))
+    def sources(self) -> dict[str, str]:
+        """Hashes of the model and of the data: both are read whole for it."""
+        return {"model": model_key(self.model), "data": data_key(self.data, self.what)}
 
     def shape(self) -> tuple[int, int, int]:
         """(rows, codes, d) of the vectors."""
@@ -155,7 +155,8 @@ class _Open:
 
 
 def _encode(open_work: _Open, path: Path, engine: Engine, force: bool) -> Path:
-    key = open_work.key()
+    sources = open_work.sources()
+    key = content_hash(open_work.what, open_work.dtype, open_work.bfloat16, *sources.values())
     if not force and _key_of(path) == key:
         logger.info("%s: model, data and settings have not changed, kept", path)
         return path
@@ -176,13 +177,7 @@ def _encode(open_work: _Open, path: Path, engine: Engine, force: bool) -> Path:
     if open_work.what == "items":
         score = EmbSum.load(open_work.model).score
         tensors |= {"weight": score.weight.detach(), "log_scale": score.log_scale.detach()}
-    metadata = {
-        "format": "pt",
-        "key": key,
-        "model": model_key(open_work.model),
-        "data": data_key(open_work.data, open_work.what),
-        "of": open_work.what,
-    }
+    metadata = {"format": "pt", "key": key, **sources, "of": open_work.what}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
     shutil.rmtree(partitions.folder)

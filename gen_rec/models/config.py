@@ -59,6 +59,11 @@ class ModelConfig:
     seed_start: bool = True
     """Add the encoder's state at the last item to every token of a decoder."""
 
+    @property
+    def reads_content(self) -> bool:
+        """Whether the vectors of items or of nodes know texts. Level embeddings have no nodes that could."""
+        return self.item_content or (self.code_content and self.code_embedding == "prefix")
+
     def __post_init__(self) -> None:
         check_choices(self, "model")
         unknown = [name for name in self.streams if name not in STREAMS]

@@ -82,7 +82,7 @@ def build_recommender(config: Config, run: Run, dataset: Dataset) -> Recommender
     """An untrained recommender over the run's codes."""
     codes = {stream: Codes.load(run.codes(stream)) for stream in config.model.streams}
     content = None
-    if config.model.item_content or config.model.code_content:
+    if config.model.reads_content:
         semantic = load_embeddings(run.embeddings("semantic"), dataset.n_items)[0]
         content = torch.from_numpy(content_features(semantic, config.model.content_size))
     return Recommender.build(config.model, codes, content, catalogue(dataset), config.search)
