@@ -3,7 +3,8 @@
     python -m benchmarks.results_table            # rewrites the parts between the markers
     python -m benchmarks.results_table --check    # exit status 1 when a page is stale
 
-The README has the methods, on the sets for which others published figures. What a part is worth stands in
+The README has the methods, on the sets for which others published figures: all figures, and before them one a method
+and set (``headline_table``). What a part is worth stands in
 ``docs/results.md``: methods with a suffix, as in ``eager-fused/no-transfer``, below the method that they vary; and
 what was aimed at (``targets_table``), what methods cost (``cost_table``), whether differences are more than chance
 (``paired_table``), and what is left over shuffled ties (``shuffled_table``), which have no part in the others.
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.cost_table import render_costs
+from benchmarks.headline_table import render_headline
 from benchmarks.markers import splice
 from benchmarks.paired_table import render_pairs
 from benchmarks.result_rows import MODES, Row, measured_rows, published_rows
@@ -115,7 +117,10 @@ def main(arguments: list[str] | None = None) -> int:
         measured, published = measured_rows(results), published_rows(options.published)
         sets = sorted({row.set for row in published})
         pages = {
-            options.readme: {"results": render_methods(measured, published)},
+            options.readme: {
+                "headline": render_headline(measured, published),
+                "results": render_methods(measured, published),
+            },
             options.ablations: {
                 "targets": render_targets(measured, published),
                 "ablations": render_ablations(measured),

@@ -30,6 +30,7 @@ def place(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text(
         "# Title\n\n<!-- results:begin -->\nstale text\n<!-- results:end -->\n\nAfter.\n"
+        "<!-- headline:begin --><!-- headline:end -->\n"
     )
     (tmp_path / "evidence").mkdir()
     markers = "".join(
@@ -86,7 +87,7 @@ def test_table_by_hand(script, place):
     assert script.main(arguments(place)) == 0
     readme = (place / "README.md").read_text()
     assert readme.startswith("# Title\n\n<!-- results:begin -->\n\n**amazon-beauty, raw**")
-    assert readme.endswith("<!-- results:end -->\n\nAfter.\n")
+    assert "<!-- results:end -->\n\nAfter.\n" in readme
     assert "stale text" not in readme
     raw = rows_of(place, "amazon-beauty, raw")
     assert list(raw)[:2] == ["eager-fused", "popularity"]  # best first, ours before the others'
@@ -106,6 +107,29 @@ def test_table_by_hand(script, place):
         ".0610",
         ".0699",
     ]
+
+
+def test_headline_has_a_figure_a_method_and_set(script, place):
+    save(place, "a.json", 0.4, filtered=0.04)
+    save(place, "b.json", 0.4, filtered=0.06, seed=1)
+    save(place, "c.json", 0.4, filtered=0.03, set="yelp")
+    save(place, "d.json", 0.4, filtered=0.08, method="tiger")  # on one set only: below those that were run on both
+    save(place, "e.json", 0.4, filtered=0.02, method="popularity")
+    save(place, "f.json", 0.4, filtered=0.01, method="popularity", set="yelp")
+    save(place, "g.json", 0.4, filtered=0.09, method="eager-fused/no-transfer")
+    save(place, "h.json", 0.4, filtered=0.09, ties="shuffled")
+    assert script.main(arguments(place)) == 0
+    text = (place / "README.md").read_text().split("<!-- headline:begin -->")[1].split("<!-- headline:end -->")[0]
+    lines = text.strip().splitlines()
+    assert lines[0] == "| method | amazon-beauty | yelp |"  # no column of a set without a result of ours
+    assert lines[2:5] == [
+        "| eager-fused | .0500 ± .0141 (2) | .0300 |",
+        "| popularity | .0200 | .0100 |",
+        "| tiger | .0800 | – |",
+    ]
+    others = {line.split("|")[1].strip(): line.split("|")[2:4] for line in lines[5:]}
+    assert others["*BSARec (RecBoard, 5 seeds)* †"] == [" .0610 ", " – "]
+    assert not any("EAGER" in name for name in others)  # raw figures are not compared with filtered ones
 
 
 def test_published_stay_with_their_kind_and_set(script, place):
