@@ -25,6 +25,7 @@ from gen_rec.evaluation.metrics import RankedLists, as_lists, target_ranks
 from gen_rec.evaluation.result import Meter, make_results, write_result
 from gen_rec.histories import cut_split, open_histories
 from gen_rec.popular import Popular
+from gen_rec.precision import product_type
 from gen_rec.recommend_job import PARTITION_ROWS, Request, beside, check_out, write_recommendations
 from gen_rec.recommender import ITEMS_FILE, Recommender
 from gen_rec.report import write_report
@@ -93,7 +94,7 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
     recommender, dataset = load_with_data(config, run)
     with Meter() as meter:
         evaluation = evaluate_model(recommender.model, dataset, split, config.search, config.evaluation)
-    results = results_of(config, evaluation, split, config_name, meter)
+    results = results_of(config, evaluation, split, config_name, meter, arithmetic=arithmetic_of(recommender))
     suffix = "" if split == "test" else f"_{split}"
     write_result(run.metrics.with_name(f"metrics{suffix}.json"), results)
     write_per_user(
@@ -104,11 +105,18 @@ def run_evaluate(config: Config, split: Split = "test", config_name: str = "") -
 
 
 def results_of(
-    config: Config, evaluation: Evaluation, split: Split, config_name: str, meter: Meter, encoder: str | None = None
+    config: Config,
+    evaluation: Evaluation,
+    split: Split,
+    config_name: str,
+    meter: Meter,
+    encoder: str | None = None,
+    **extra: Any,
 ) -> list[dict[str, Any]]:
     """Results of the protocol for an evaluation of the run, one a method.
 
     encoder: what read the texts; that of the run's semantic embeddings when None
+    extra:   any of ``result.OPTIONAL``
     """
     run = Run(config.run)
     summary = json.loads((run.data / "summary.json").read_text(encoding="utf-8"))
@@ -124,7 +132,17 @@ def results_of(
         text_encoder=encoder,
         ties="input-order" if config.data.tie_order == "input" else "shuffled",
         meter=meter,
+        **extra,
     )
+
+
+def arithmetic_of(recommender: Recommender) -> dict[str, str]:
+    """In which type training multiplied, "" where nobody said, and in which the search does here.
+
+    ``auto`` leaves both to the processor, so the settings alone do not tell; figures differ by a little.
+    """
+    here = product_type(recommender.search.precision, next(recommender.model.parameters()).device)
+    return {"training": recommender.trained_in, "search": str(here or torch.float32).removeprefix("torch.")}
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Recommender(
     search: how codes are searched and fused in every call; assign another to change it
     second: the last ranking and a user's interests in words, where the folder it was loaded from has them
     trained_on: the fingerprint of the data set, "" where nobody said
+    trained_in: the type that operands of training's products had, such as "bfloat16"; "" where nobody said
 
     ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of any Hugging Face model; the folder holds
     safetensors, JSON and Parquet, and nothing that is executed on loading.
@@ -62,7 +63,7 @@ class Recommender(
         self.items = items
         self.search = search
         self.second = SecondStage(None, items)
-        self.trained_on = ""
+        self.trained_on, self.trained_in = "", ""
         self._named = items.select("item_id", "title")  # what a frame says of an item
         self._row_of = {item_id: row for row, item_id in enumerate(items["item_id"])}
 
@@ -230,6 +231,7 @@ class Recommender(
             "search": asdict(self.search),
             "n_items": self.n_items,
             "trained_on": self.trained_on,
+            "trained_in": self.trained_in,
         }
         write_json(save_directory / CONFIG_FILE, config)
         with atomic_path(save_directory / WEIGHTS_FILE) as temporary:
@@ -289,6 +291,7 @@ class Recommender(
             recommender = cls.build(shape, codes, weights.get("content"), items, SearchConfig(**config["search"]))
             recommender.model.load_state_dict(weights)
             recommender.trained_on = str(config.get("trained_on", ""))
+            recommender.trained_in = str(config.get("trained_in", ""))
             recommender.second = SecondStage(Places.of_model(folder), items)
         except (SafetensorError, pl.exceptions.PolarsError, OSError, ValueError, RuntimeError, TypeError) as error:
             raise GenRecError(f"{folder}: not a whole recommender of this version ({error}); save it again") from error

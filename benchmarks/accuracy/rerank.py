@@ -37,7 +37,7 @@ from gen_rec.evaluation.lists import write_per_user
 from gen_rec.evaluation.metrics import CUTS, RankedLists
 from gen_rec.evaluation.result import Meter, Result, write_result
 from gen_rec.files import content_hash, write_json
-from gen_rec.inference import load_with_data, results_of, settings_of
+from gen_rec.inference import arithmetic_of, load_with_data, results_of, settings_of
 from gen_rec.popular import Popular
 from gen_rec.ranking.pool import Pool
 from gen_rec.ranking.reranker import Reranker, best_places
@@ -127,7 +127,8 @@ def run(config: Config, names: list[str], home: Home = HOME) -> list[Result]:
     compared = {f"{a} - {b}": {mode: evaluation.compare(a, b, mode) for mode in MODES} for a, b in pairs}
     users = place.rerank / "users.parquet"
     write_per_user(users, evaluation, dataset.cases("test"), dataset.user_ids, dataset.item_ids)
-    results = results_of(config, evaluation, "test", " + ".join(names), meter)
+    told = arithmetic_of(recommender)
+    results = results_of(config, evaluation, "test", " + ".join(names), meter, arithmetic=told)
     results = [result for result in results if result["method"] != FUSED]  # the search has a result of its own
     methods = {result["method"]: method_name(result["method"], names) for result in results}
     for result in results:

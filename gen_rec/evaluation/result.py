@@ -47,8 +47,9 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {
 }
 """The keys of the protocol, in its order, and what each holds."""
 
-OPTIONAL: tuple[str, ...] = ("intervals", "beyond", "slices")
-"""What gen_rec adds: 95 % intervals, figures beyond accuracy, slices."""
+OPTIONAL: tuple[str, ...] = ("intervals", "beyond", "slices", "arithmetic")
+"""What gen_rec adds: 95 % intervals, figures beyond accuracy, slices, and in which type training and search multiplied,
+which ``auto`` settings leave to the processor."""
 
 PACKAGES = ("gen_rec", "torch", "numpy", "polars", "accelerate", "transformers", "sentence-transformers")
 
@@ -153,7 +154,7 @@ def make_result(
 
     ties:    ``"input-order"``, or ``"shuffled"`` where items with one timestamp were shuffled within a user
     meter:   what the run took; a finished ``Meter``
-    extra:   any of ``intervals``, ``beyond``, ``slices``
+    extra:   any of ``OPTIONAL``
     raises   DataError where the figures cannot be (see ``check_result``).
     """
     result: Result = {

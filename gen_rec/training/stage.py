@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 PROCESS_TIMEOUT = timedelta(hours=12)
 """How long processes wait for the one that prepares, embeds and tokenizes."""
 
+PRODUCTS_OF = {"no": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
+"""accelerate's names of the types that operands of products are rounded to."""
+
 NOT_LEARNT_BY = ("checkpoint_minutes", "cpu")
 """Settings of training that may change without training again."""
 
@@ -114,6 +117,7 @@ def train(config: Config, accelerator: Accelerator, force: bool = False) -> bool
     set_seed(config.seed)  # the same start on every process
     recommender = build_recommender(config, run, dataset)
     recommender.trained_on = dataset.fingerprint()
+    recommender.trained_in = PRODUCTS_OF[accelerator.mixed_precision]
     model = recommender.model
     tables = {
         stream: torch.from_numpy(load_embeddings(run.embeddings(stream), dataset.n_items)[0])
