@@ -85,6 +85,32 @@ def test_settings_of_a_result_name_no_folder_of_this_machine(
     assert settings_of(Config())["embeddings"]["semantic"]["model"] == "sentence-transformers/sentence-t5-base"
 
 
+def test_results_say_in_which_type_products_were_made(
+    trained: tuple[Config, Path],
+    tmp_path: Path,
+    train_here: Callable[[Config], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    config = replace(trained[0], run=str(run))
+    config.training = replace(config.training, epochs=1, mixed_precision="auto")
+    config.search = replace(config.search, precision="auto")
+    monkeypatch.setattr("gen_rec.training.stage.multiplies_bfloat16", lambda: True)
+    train_here(config)
+    for native, name in ((False, "float32"), (True, "bfloat16")):  # evaluated on another processor than trained
+        monkeypatch.setattr("gen_rec.precision.multiplies_bfloat16", lambda native=native: native)
+        told = [result["arithmetic"] for result in run_evaluate(config)]
+        assert told == [{"training": "bfloat16", "search": name}] * 3
+    settings = json.loads((run / "model" / "config.json").read_text())
+    assert settings.pop("trained_in") == "bfloat16"
+    (run / "model" / "config.json").write_text(json.dumps(settings))  # as older versions saved it
+    assert run_evaluate(config)[0]["arithmetic"]["training"] == ""
+    monkeypatch.setattr("gen_rec.training.stage.multiplies_bfloat16", lambda: False)
+    config.training = replace(config.training, epochs=2)
+    train_here(config)
+    assert run_evaluate(config)[0]["arithmetic"]["training"] == "float32"
+
+
 def test_another_catalogue_than_that_of_training(
     trained: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
