@@ -141,8 +141,9 @@ def arithmetic_of(recommender: Recommender) -> dict[str, str]:
 
     ``auto`` leaves both to the processor, so the settings alone do not tell; figures differ by a little.
     """
-    here = product_type(recommender.search.precision, next(recommender.model.parameters()).device)
-    return {"training": recommender.trained_in, "search": str(here or torch.float32).removeprefix("torch.")}
+    weights = next(recommender.model.parameters())
+    here = product_type(recommender.search.precision, weights.device) or weights.dtype
+    return {"training": recommender.trained_in, "search": str(here).removeprefix("torch.")}
 
 
 def settings_of(config: Config) -> dict[str, Any]:
